@@ -1,0 +1,151 @@
+//! Who may do what: the one table of rules, from which the `@allow` directives of `schema.graphql` come.
+
+use std::str::FromStr;
+
+use async_graphql::Enum;
+
+/// What a member may do beside what every member may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum)]
+pub enum Role {
+    /// Everyone who has registered.
+    Member,
+    /// Keeps order: sees private profiles and reports, mutes and bans members.
+    Moderator,
+    /// Runs the community: acts on moderators too, and reads the audit log.
+    Admin,
+}
+
+/// One thing that an API key may be allowed to do. A write scope includes its area's read scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum)]
+pub enum Scope {
+    /// Read profiles.
+    ProfileRead,
+    /// Change one's own profile; includes `PROFILE_READ`.
+    ProfileWrite,
+    /// Read triggers, activations and receipts of consent.
+    TriggersRead,
+    /// Write, activate and pause triggers; includes `TRIGGERS_READ`.
+    TriggersWrite,
+    /// Generate answers and see the models.
+    AiGenerate,
+    /// Read one's session histories.
+    SessionsRead,
+    /// Delete session histories; includes `SESSIONS_READ`.
+    SessionsWrite,
+    /// Read rooms and their messages.
+    ChatRead,
+    /// Send messages, create rooms, block and report; includes `CHAT_READ`.
+    ChatWrite,
+    /// Read one's webhooks and their deliveries.
+    WebhooksRead,
+    /// Create, change and delete webhooks; includes `WEBHOOKS_READ`.
+    WebhooksWrite,
+    /// Read the event log.
+    EventsRead,
+    /// Use what the member's role as moderator or admin allows.
+    Moderate,
+}
+
+/// A fixed set of names that an enum's values go by: `GRAPHQL_NAME`, wire spelling.
+macro_rules! names {
+    ($ty:ident { $($variant:ident = $graphql:literal, $wire:literal;)* }) => {
+        impl $ty {
+            pub const ALL: &'static [$ty] = &[$($ty::$variant),*];
+
+            /// As GraphQL spells it.
+            pub fn graphql(self) -> &'static str {
+                match self { $($ty::$variant => $graphql),* }
+            }
+
+            /// As REST, the chat socket, the command line and the database spell it.
+            pub fn wire(self) -> &'static str {
+                match self { $($ty::$variant => $wire),* }
+            }
+        }
+
+        impl FromStr for $ty {
+            type Err = String;
+
+            /// Takes either spelling.
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL
+                    .iter()
+                    .copied()
+                    .find(|value| value.wire() == text || value.graphql() == text)
+                    .ok_or_else(|| {
+                        let known: Vec<_> = Self::ALL.iter().map(|value| value.wire()).collect();
+                        format!("is not one of {}", known.join(", "))
+                    })
+            }
+        }
+    };
+}
+
+names!(Role {
+    Member = "MEMBER", "member";
+    Moderator = "MODERATOR", "moderator";
+    Admin = "ADMIN", "admin";
+});
+
+names!(Scope {
+    ProfileRead = "PROFILE_READ", "profile:read";
+    ProfileWrite = "PROFILE_WRITE", "profile:write";
+    TriggersRead = "TRIGGERS_READ", "triggers:read";
+    TriggersWrite = "TRIGGERS_WRITE", "triggers:write";
+    AiGenerate = "AI_GENERATE", "ai:generate";
+    SessionsRead = "SESSIONS_READ", "sessions:read";
+    SessionsWrite = "SESSIONS_WRITE", "sessions:write";
+    ChatRead = "CHAT_READ", "chat:read";
+    ChatWrite = "CHAT_WRITE", "chat:write";
+    WebhooksRead = "WEBHOOKS_READ", "webhooks:read";
+    WebhooksWrite = "WEBHOOKS_WRITE", "webhooks:write";
+    EventsRead = "EVENTS_READ", "events:read";
+    Moderate = "MODERATE", "moderate";
+});
+
+impl Scope {
+    /// Whether holding `self` allows what needs `needed`.
+    pub fn includes(self, needed: Scope) -> bool {
+        self == needed
+            || matches!(
+                (self, needed),
+                (Scope::ProfileWrite, Scope::ProfileRead)
+                    | (Scope::TriggersWrite, Scope::TriggersRead)
+                    | (Scope::SessionsWrite, Scope::SessionsRead)
+                    | (Scope::ChatWrite, Scope::ChatRead)
+                    | (Scope::WebhooksWrite, Scope::WebhooksRead)
+            )
+    }
+}
+
+/// Who may use a field or reach an object: `@allow` in the SDL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// Whether nobody in particular may.
+    pub anonymous: bool,
+    /// The least role that may.
+    pub role: Role,
+    /// What an API key must hold beside.
+    pub scope: Option<Scope>,
+}
+
+impl Rule {
+    pub const ANYONE: Rule = Rule {
+        anonymous: true,
+        role: Role::Member,
+        scope: None,
+    };
+    pub const MEMBER: Rule = Rule {
+        anonymous: false,
+        role: Role::Member,
+        scope: None,
+    };
+
+    pub const fn scope(scope: Scope) -> Rule {
+        Rule {
+            anonymous: false,
+            role: Role::Member,
+            scope: Some(scope),
+        }
+    }
+}

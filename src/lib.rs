@@ -1,0 +1,5 @@
+//! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
+
+pub mod error;
+pub mod gate;
+pub mod graphql;
