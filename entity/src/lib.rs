@@ -1,1 +1,14 @@
+//! The rows of the database, one table a file. Times are Unix milliseconds (UTC); ids are UUIDv7, which name rows and
+//! never order what readers rely on.
 
+pub mod activation;
+pub mod api_key;
+pub mod consent;
+pub mod credential;
+pub mod event;
+pub mod idempotency_key;
+pub mod login;
+pub mod member;
+pub mod subject;
+pub mod trigger;
+pub mod xp_day;
