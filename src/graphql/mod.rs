@@ -1,1 +1,7 @@
+pub mod coerce;
+pub mod document;
+pub mod execute;
+pub mod failure;
+pub mod http;
+pub mod shape;
 pub mod types;
