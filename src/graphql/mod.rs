@@ -1,2 +1,3 @@
 pub mod coerce;
+pub mod shape;
 pub mod types;
