@@ -110,8 +110,8 @@ impl Engine {
             .map(Name::to_string);
         request.set_parsed_query(document.clone());
         let response = catch_unwind(AssertUnwindSafe(|| self.schema.execute(request).now_or_never()))
-            .map_err(|_| Invalid::Defect(Error::internal("validation panicked")))?
-            .ok_or_else(|| Invalid::Defect(Error::internal("validation waited")))?;
+            .map_err(|panic| defect(panic_message(panic.as_ref())))?
+            .ok_or_else(|| defect("an extension waits"))?;
         if response.errors.is_empty() {
             Ok(())
         } else {
@@ -236,6 +236,11 @@ fn restore(data: &mut Value, path: &[PathSegment]) {
         }
         _ => {}
     }
+}
+
+fn defect(why: &str) -> Invalid {
+    tracing::error!(why, "validation failed to finish");
+    Invalid::Defect(Error::internal(format!("validation: {why}")))
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -61,8 +61,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// Logs a defect and says to the client where to find it.
-pub(crate) fn reported(error: Error, path: &[PathSegment], request_id: &str) -> Error {
+/// Logs a defect and tells the client what to find it by; other errors come back as they are.
+pub fn reported(error: Error, path: &[PathSegment], request_id: &str) -> Error {
     if error.kind() != Kind::Internal {
         return error;
     }

@@ -118,7 +118,9 @@ pub fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<Measure
         }
     }
     for (name, fragment) in &document.fragments {
-        pass.fragment(name, fragment.pos, Part::Data, 0)?;
+        if !pass.fragments.contains_key(&(name, Part::Introspection)) {
+            pass.fragment(name, fragment.pos, Part::Data, 0)?;
+        }
     }
     Ok(Measured {
         total,

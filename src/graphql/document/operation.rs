@@ -43,7 +43,8 @@ pub struct Operation {
 /// A selection to run, what it asks of the gate and how its answer is written.
 pub struct Selected {
     pub(crate) set: Positioned<SelectionSet>,
-    shape: Shape,
+    /// None where everything is skipped.
+    shape: Option<Shape>,
     /// `__schema` or `__type` is at the root.
     pub(crate) introspects: bool,
     admission: Admission,
@@ -210,7 +211,10 @@ impl Selected {
     fn new(types: &Types, root: &str, set: Positioned<SelectionSet>) -> Result<Self, String> {
         let introspects = root_fields(&set.node).any(|name| matches!(name, "__schema" | "__type"));
         Ok(Self {
-            shape: Shape::new(types, root, &set.node)?,
+            shape: match set.node.items.is_empty() {
+                true => None,
+                false => Some(Shape::new(types, root, &set.node)?),
+            },
             admission: admission::admission(types, root, &set.node),
             introspects,
             set,
@@ -248,7 +252,10 @@ impl Bound {
 
     /// Writes `data` as JSON in the order of the selection, nulls as the schema has them.
     pub fn write(&self, data: &Value, out: &mut Vec<u8>) {
-        self.selected.shape.write(data, out);
+        match &self.selected.shape {
+            Some(shape) => shape.write(data, out),
+            None => out.extend_from_slice(b"{}"),
+        }
     }
 }
 

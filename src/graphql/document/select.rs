@@ -65,7 +65,8 @@ pub fn inline(
 /// its fields join those around it; inline fragments stay where a type narrows an interface or union.
 ///
 /// With `variables`, what they skip is left out, and so are arguments and members of input objects whose variable has no
-/// value: by the specification these count as not given. Without, everything is taken.
+/// value: by the specification these count as not given. Without, everything is taken. An object of which everything
+/// is skipped keeps its `__typename`: the library would take one without a selection for null.
 ///
 /// # Errors
 ///
@@ -111,7 +112,10 @@ impl<'a> Collector<'a> {
                         .types
                         .field(parent, &field.node.name.node)
                         .map_or("", |definition| base_name(&definition.ty).as_str());
-                    let items = self.collect(below, &sets)?;
+                    let mut items = self.collect(below, &sets)?;
+                    if items.items.is_empty() && sets.iter().any(|set| !set.items.is_empty()) {
+                        items.items.push(typename(field.pos));
+                    }
                     Positioned::new(Selection::Field(self.field(field, items)), field.pos)
                 }
                 Collected::Fragment(fragment) => {
@@ -212,6 +216,17 @@ impl<'a> Collector<'a> {
             selection_set: field.node.selection_set.position_node(items),
         })
     }
+}
+
+fn typename(pos: Pos) -> Positioned<Selection> {
+    let field = Field {
+        alias: None,
+        name: Positioned::new(Name::new("__typename"), pos),
+        arguments: Vec::new(),
+        directives: Vec::new(),
+        selection_set: Positioned::new(SelectionSet::default(), pos),
+    };
+    Positioned::new(Selection::Field(Positioned::new(field, pos)), pos)
 }
 
 enum Condition {
