@@ -1,0 +1,688 @@
+//! What a client sends becomes the variables of an operation: "Coercing Variable Values" and "All Variable Usages Are
+//! Allowed" of the GraphQL specification, with errors that point at the member at fault.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
+
+use async_graphql::{
+    Name, Pos, Positioned, Variables,
+    parser::types::{
+        BaseType, Directive, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet, Type,
+        VariableDefinition,
+    },
+};
+use async_graphql_value::{ConstValue, Value};
+use serde_json::{Map, Value as Json};
+
+use super::types::{EnumValue, InputDef, TypeDefKind, Types};
+use crate::error::Error;
+
+/// Whose rules a value is read by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// Enum values go by their GraphQL names; an unknown member of an input object is refused.
+    GraphQl,
+    /// Enum values go by their `@wire` spelling or their GraphQL name; unknown members are ignored.
+    Wire,
+}
+
+/// Where in the request a value stands; written as a JSON Pointer (RFC 6901) only when it is at fault.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// The whole body, or the whole of the variables.
+    Root,
+    Member(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    /// The JSON Pointer of this place, empty for [`Place::Root`].
+    pub fn pointer(&self) -> String {
+        match self {
+            Place::Root => String::new(),
+            Place::Member(parent, name) => parent.pointer() + "/" + &name.replace('~', "~0").replace('/', "~1"),
+            Place::Item(parent, index) => {
+                let mut pointer = parent.pointer();
+                write!(pointer, "/{index}").expect("a string takes everything");
+                pointer
+            }
+        }
+    }
+
+    /// `BAD_REQUEST` at this place.
+    pub fn refuse(&self, why: impl Into<String>) -> Error {
+        let pointer = self.pointer();
+        let why = why.into();
+        let message = if pointer.is_empty() {
+            why
+        } else {
+            format!("{pointer} {why}")
+        };
+        Error::bad_request(pointer, message)
+    }
+}
+
+/// The values of an operation's variables, defaults applied. A nullable variable that is not given stays absent;
+/// what is given beside the definitions is ignored.
+///
+/// Custom scalars pass through: their own parsers check them when the operation runs.
+///
+/// # Errors
+///
+/// `BAD_REQUEST` whose `details.path` points at the first member at fault, the variable's name first.
+pub fn variables(
+    types: &Types,
+    definitions: &[Positioned<VariableDefinition>],
+    given: &Map<String, Json>,
+    spelling: Spelling,
+) -> Result<Variables, Error> {
+    let mut variables = Variables::default();
+    for definition in definitions {
+        let definition = &definition.node;
+        let name = &definition.name.node;
+        if let Some(value) = variable(
+            types,
+            definition,
+            given.get(name.as_str()),
+            &Place::Member(&Place::Root, name),
+            spelling,
+        )? {
+            variables.insert(name.clone(), value);
+        }
+    }
+    Ok(variables)
+}
+
+/// The value of one variable, which stands at `place` in the request. `None`: it stays absent.
+///
+/// # Errors
+///
+/// As [`variables`].
+pub fn variable(
+    types: &Types,
+    definition: &VariableDefinition,
+    given: Option<&Json>,
+    place: &Place<'_>,
+    spelling: Spelling,
+) -> Result<Option<ConstValue>, Error> {
+    let default = definition.default_value.as_ref().map(|value| &value.node);
+    member(types, &definition.var_type.node, default, given, place, spelling)
+}
+
+/// Reads `value` as a value of type `ty`: "Input Coercion" of the GraphQL specification.
+///
+/// # Errors
+///
+/// As [`variables`], with the pointer starting from `place`.
+pub fn value(
+    types: &Types,
+    ty: &Type,
+    value: &Json,
+    place: &Place<'_>,
+    spelling: Spelling,
+) -> Result<ConstValue, Error> {
+    if value.is_null() {
+        return if ty.nullable {
+            Ok(ConstValue::Null)
+        } else {
+            Err(place.refuse("must not be null"))
+        };
+    }
+    match (&ty.base, value) {
+        (BaseType::List(of), Json::Array(items)) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self::value(types, of, item, &Place::Item(place, index), spelling))
+            .collect::<Result<_, _>>()
+            .map(ConstValue::List),
+        (BaseType::List(of), single) => Ok(ConstValue::List(vec![self::value(types, of, single, place, spelling)?])),
+        (BaseType::Named(name), value) => named(types, name, value, place, spelling),
+    }
+}
+
+fn named(types: &Types, name: &str, value: &Json, place: &Place<'_>, spelling: Spelling) -> Result<ConstValue, Error> {
+    match (types.get(name).map(|definition| &definition.kind), value) {
+        (Some(TypeDefKind::Input { fields }), Json::Object(members)) => {
+            input_object(types, fields, members, place, spelling)
+        }
+        (Some(TypeDefKind::Input { .. }), other) => Err(expected(place, "an object", other)),
+        (Some(TypeDefKind::Enum { values }), Json::String(text)) => {
+            enum_value(values, text, spelling).map(ConstValue::Enum).ok_or_else(|| {
+                let known: Vec<&str> = values.iter().map(|value| spelled(value, spelling)).collect();
+                place.refuse(format!("is not one of {}", known.join(", ")))
+            })
+        }
+        (Some(TypeDefKind::Enum { .. }), other) => Err(expected(place, "a string", other)),
+        (_, value) => scalar(name, value, place),
+    }
+}
+
+fn scalar(name: &str, value: &Json, place: &Place<'_>) -> Result<ConstValue, Error> {
+    match (name, value) {
+        ("Int", Json::Number(number)) => match integer(number) {
+            Some(number) => i32::try_from(number)
+                .map(ConstValue::from)
+                .map_err(|_| place.refuse("must fit into 32 bits")),
+            None => Err(place.refuse("must be a whole number of at most 32 bits")),
+        },
+        ("Int", other) => Err(expected(place, "a whole number", other)),
+        ("Float", Json::Number(number)) => Ok(ConstValue::Number(number.clone())),
+        ("Float", other) => Err(expected(place, "a number", other)),
+        ("Boolean", Json::Bool(value)) => Ok(ConstValue::Boolean(*value)),
+        ("Boolean", other) => Err(expected(place, "true or false", other)),
+        ("String" | "ID", Json::String(text)) => Ok(ConstValue::String(text.clone())),
+        ("ID", Json::Number(number)) if number.is_i64() || number.is_u64() => {
+            Ok(ConstValue::String(number.to_string()))
+        }
+        ("String" | "ID", other) => Err(expected(place, "a string", other)),
+        (_, custom) => ConstValue::from_json(custom.clone()).map_err(|_| place.refuse("is not a value")),
+    }
+}
+
+/// The whole number that a JSON number is, `1.0` included.
+fn integer(number: &serde_json::Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let float = number.as_f64()?;
+        // Beyond 2^53 a float no longer says which whole number it is; such a number is out of range anyway.
+        (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64)
+    })
+}
+
+fn input_object(
+    types: &Types,
+    fields: &[InputDef],
+    members: &Map<String, Json>,
+    place: &Place<'_>,
+    spelling: Spelling,
+) -> Result<ConstValue, Error> {
+    if spelling == Spelling::GraphQl
+        && let Some(unknown) = members
+            .keys()
+            .find(|key| !fields.iter().any(|field| field.name == **key))
+    {
+        return Err(Place::Member(place, unknown).refuse("is not known"));
+    }
+    let mut object = async_graphql::indexmap::IndexMap::with_capacity(fields.len());
+    for field in fields {
+        let place = Place::Member(place, &field.name);
+        let given = members.get(field.name.as_str());
+        if let Some(value) = member(types, &field.ty, field.default.as_ref(), given, &place, spelling)? {
+            object.insert(field.name.clone(), value);
+        }
+    }
+    Ok(ConstValue::Object(object))
+}
+
+/// A variable or a member of an input object: what is given, else the default, else absent where it may be.
+fn member(
+    types: &Types,
+    ty: &Type,
+    default: Option<&ConstValue>,
+    given: Option<&Json>,
+    place: &Place<'_>,
+    spelling: Spelling,
+) -> Result<Option<ConstValue>, Error> {
+    match (given, default) {
+        (Some(given), _) => value(types, ty, given, place, spelling).map(Some),
+        (None, Some(default)) => {
+            // A default is a literal: it is coerced as well, so that the members it leaves out get theirs.
+            let literal = default.clone().into_json().map_err(Error::internal)?;
+            value(types, ty, &literal, place, Spelling::GraphQl).map(Some)
+        }
+        (None, None) if ty.nullable => Ok(None),
+        (None, None) => Err(place.refuse("is required")),
+    }
+}
+
+fn enum_value(values: &[EnumValue], text: &str, spelling: Spelling) -> Option<Name> {
+    values
+        .iter()
+        .find(|value| spelling == Spelling::Wire && value.wire == text)
+        .or_else(|| values.iter().find(|value| value.name == *text))
+        .map(|value| value.name.clone())
+}
+
+fn spelled(value: &EnumValue, spelling: Spelling) -> &str {
+    match spelling {
+        Spelling::GraphQl => &value.name,
+        Spelling::Wire => &value.wire,
+    }
+}
+
+fn expected(place: &Place<'_>, what: &str, got: &Json) -> Error {
+    let got = match got {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "a list",
+        Json::Object(_) => "an object",
+    };
+    place.refuse(format!("must be {what}, not {got}"))
+}
+
+/// The type that an operation starts from: what the schema names, else `Query`, `Mutation` or `Subscription` if it has one.
+pub fn root_type(types: &Types, operation: OperationType) -> Option<&str> {
+    let (named, default) = match operation {
+        OperationType::Query => return Some(&types.query),
+        OperationType::Mutation => (&types.mutation, "Mutation"),
+        OperationType::Subscription => (&types.subscription, "Subscription"),
+    };
+    match named {
+        Some(name) => Some(name),
+        None => types.get(default).map(|definition| definition.name.as_str()),
+    }
+}
+
+/// Checks that each variable is of a type that fits where it is used: "All Variable Usages Are Allowed" of the GraphQL
+/// specification. What is unknown to the schema (fields, arguments, variables) is left to the other validation rules.
+///
+/// # Errors
+///
+/// One sentence and position for each usage that does not fit.
+pub fn check_positions(types: &Types, document: &ExecutableDocument) -> Result<(), Vec<(String, Pos)>> {
+    let mut errors = Vec::new();
+    for (_, operation) in document.operations.iter() {
+        Positions::check(types, document, &operation.node, &mut errors);
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// One operation on the way through its fields.
+struct Positions<'a> {
+    types: &'a Types,
+    document: &'a ExecutableDocument,
+    variables: HashMap<&'a str, &'a VariableDefinition>,
+    /// Each fragment is walked once for an operation: its types do not depend on where it is spread.
+    seen: HashSet<&'a str>,
+    errors: &'a mut Vec<(String, Pos)>,
+}
+
+/// What a value goes into.
+#[derive(Clone, Copy)]
+struct Location<'a> {
+    ty: &'a Type,
+    has_default: bool,
+}
+
+impl<'a> Positions<'a> {
+    fn check(
+        types: &'a Types,
+        document: &'a ExecutableDocument,
+        operation: &'a OperationDefinition,
+        errors: &'a mut Vec<(String, Pos)>,
+    ) {
+        if operation.variable_definitions.is_empty() {
+            return;
+        }
+        let variables = operation
+            .variable_definitions
+            .iter()
+            .map(|definition| (definition.node.name.node.as_str(), &definition.node))
+            .collect();
+        let mut positions = Positions {
+            types,
+            document,
+            variables,
+            seen: HashSet::new(),
+            errors,
+        };
+        positions.directives(&operation.directives);
+        positions.selection_set(root_type(types, operation.ty), &operation.selection_set.node);
+    }
+
+    fn selection_set(&mut self, parent: Option<&'a str>, set: &'a SelectionSet) {
+        for selection in &set.items {
+            self.directives(selection.node.directives());
+            match &selection.node {
+                Selection::Field(field) => {
+                    let field = &field.node;
+                    let definition = parent.and_then(|parent| self.types.field(parent, &field.name.node));
+                    for (name, value) in &field.arguments {
+                        let argument = definition.and_then(|definition| {
+                            definition.arguments.iter().find(|argument| argument.name == name.node)
+                        });
+                        if let Some(argument) = argument {
+                            self.value(argument.into(), value);
+                        } else if definition.is_none()
+                            && let Some(ty) = introspection_argument(&field.name.node, &name.node)
+                        {
+                            let has_default = ty.nullable;
+                            self.value(Location { ty: &ty, has_default }, value);
+                        }
+                    }
+                    let base = definition.map(|definition| super::types::base_name(&definition.ty).as_str());
+                    self.selection_set(base, &field.selection_set.node);
+                }
+                Selection::InlineFragment(fragment) => {
+                    let condition = fragment.node.type_condition.as_ref();
+                    let parent = condition.map(|condition| condition.node.on.node.as_str()).or(parent);
+                    self.selection_set(parent, &fragment.node.selection_set.node);
+                }
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if let Some((name, fragment)) = self.document.fragments.get_key_value(name)
+                        && self.seen.insert(name.as_str())
+                    {
+                        self.directives(&fragment.node.directives);
+                        self.selection_set(
+                            Some(&fragment.node.type_condition.node.on.node),
+                            &fragment.node.selection_set.node,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// `@skip` and `@include` are all that a request can use.
+    fn directives(&mut self, directives: &'a [Positioned<Directive>]) {
+        for directive in directives {
+            if matches!(directive.node.name.node.as_str(), "skip" | "include") {
+                for (_, value) in &directive.node.arguments {
+                    let ty = Type {
+                        base: BaseType::Named(Name::new("Boolean")),
+                        nullable: false,
+                    };
+                    self.value(
+                        Location {
+                            ty: &ty,
+                            has_default: false,
+                        },
+                        value,
+                    );
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, location: Location<'_>, value: &Positioned<Value>) {
+        self.value_at(location, &value.node, value.pos);
+    }
+
+    fn value_at(&mut self, location: Location<'_>, value: &Value, pos: Pos) {
+        match (value, &location.ty.base) {
+            (Value::Variable(name), _) => {
+                if let Some(variable) = self.variables.get(name.as_str())
+                    && !allowed(variable, location)
+                {
+                    self.errors.push((
+                        format!(
+                            "variable \"${name}\" of type \"{}\" is used where \"{}\" is expected",
+                            variable.var_type.node, location.ty
+                        ),
+                        pos,
+                    ));
+                }
+            }
+            (Value::List(items), BaseType::List(of)) => {
+                for item in items {
+                    let location = Location {
+                        ty: of,
+                        has_default: false,
+                    };
+                    self.value_at(location, item, pos);
+                }
+            }
+            // A single value stands for a list of one: a variable below it goes into the item's type.
+            (Value::Object(_), BaseType::List(of)) => {
+                let location = Location {
+                    ty: of,
+                    has_default: false,
+                };
+                self.value_at(location, value, pos);
+            }
+            (Value::Object(members), BaseType::Named(name)) => {
+                if let Some(TypeDefKind::Input { fields }) = self.types.get(name).map(|definition| &definition.kind) {
+                    for (key, value) in members {
+                        if let Some(field) = fields.iter().find(|field| field.name == *key) {
+                            self.value_at(field.into(), value, pos);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<'a> From<&'a InputDef> for Location<'a> {
+    fn from(definition: &'a InputDef) -> Self {
+        Self {
+            ty: &definition.ty,
+            has_default: definition.default.is_some(),
+        }
+    }
+}
+
+/// The arguments of introspection, which the SDL does not spell out; a nullable one has a default.
+fn introspection_argument(field: &str, argument: &str) -> Option<Type> {
+    let (name, nullable) = match (field, argument) {
+        ("__type", "name") => ("String", false),
+        (_, "includeDeprecated") => ("Boolean", true),
+        _ => return None,
+    };
+    Some(Type {
+        base: BaseType::Named(Name::new(name)),
+        nullable,
+    })
+}
+
+/// "IsVariableUsageAllowed" of the GraphQL specification.
+fn allowed(variable: &VariableDefinition, location: Location<'_>) -> bool {
+    let ty = &variable.var_type.node;
+    if location.ty.nullable || !ty.nullable {
+        return compatible(ty, location.ty);
+    }
+    let default = variable.default_value.as_ref().map(|value| &value.node);
+    let has_default = location.has_default || default.is_some_and(|default| *default != ConstValue::Null);
+    has_default && compatible_base(&ty.base, &location.ty.base)
+}
+
+/// "AreTypesCompatible" of the GraphQL specification.
+fn compatible(variable: &Type, location: &Type) -> bool {
+    (location.nullable || !variable.nullable) && compatible_base(&variable.base, &location.base)
+}
+
+fn compatible_base(variable: &BaseType, location: &BaseType) -> bool {
+    match (variable, location) {
+        (BaseType::Named(variable), BaseType::Named(location)) => variable == location,
+        (BaseType::List(variable), BaseType::List(location)) => compatible(variable, location),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+    use serde_json::json;
+
+    use super::*;
+
+    const SDL: &str = r#"
+        enum Kind { NEW_ONE @wire(name: "new.one") OLD @wire(name: "old") }
+        scalar URL
+        input Settings { model: String = "first" size: Int }
+        input Input { name: String! kinds: [Kind!] settings: Settings = {} id: ID url: URL ratio: Float }
+        type Query {
+            one(n: Int!, name: String = "x", page: Int! = 50, list: [Int!], input: Input, kinds: [Kind!]): Query
+        }
+        type Mutation { two(n: Int!): Query }
+    "#;
+
+    fn types() -> Types {
+        Types::parse(SDL).unwrap()
+    }
+
+    fn coerced(head: &str, given: Json, spelling: Spelling) -> Result<Json, (String, String)> {
+        let document = parse_query(format!("query Q({head}) {{ one }}")).unwrap();
+        let definitions = document
+            .operations
+            .iter()
+            .next()
+            .unwrap()
+            .1
+            .node
+            .variable_definitions
+            .clone();
+        variables(&types(), &definitions, given.as_object().unwrap(), spelling)
+            .map(|variables| variables.into_value().into_json().unwrap())
+            .map_err(|error| {
+                assert_eq!(error.code(), "BAD_REQUEST");
+                let path = error.details()["path"].as_str().unwrap().to_owned();
+                (path, error.message().to_owned())
+            })
+    }
+
+    fn graphql(head: &str, given: Json) -> Result<Json, (String, String)> {
+        coerced(head, given, Spelling::GraphQl)
+    }
+
+    fn path(result: Result<Json, (String, String)>) -> String {
+        result.unwrap_err().0
+    }
+
+    #[test]
+    fn scalars_are_read_by_their_types() {
+        assert_eq!(graphql("$x: Int", json!({"x": 7})), Ok(json!({"x": 7})));
+        assert_eq!(graphql("$x: Int", json!({"x": 7.0})), Ok(json!({"x": 7})));
+        assert_eq!(graphql("$x: ID", json!({"x": 7})), Ok(json!({"x": "7"})));
+        assert_eq!(graphql("$x: Float", json!({"x": 7.5})), Ok(json!({"x": 7.5})));
+        assert_eq!(
+            graphql("$x: URL", json!({"x": {"a": [1]}})),
+            Ok(json!({"x": {"a": [1]}}))
+        );
+        for (ty, wrong) in [
+            ("Int", json!("7")),
+            ("Int", json!(7.5)),
+            ("Int", json!(2_147_483_648_i64)),
+            ("Int", json!(1e300)),
+            ("String", json!(7)),
+            ("Boolean", json!("true")),
+            ("ID", json!(1.5)),
+            ("Float", json!("1")),
+            ("Kind", json!(1)),
+            ("Input", json!("x")),
+        ] {
+            assert_eq!(path(graphql(&format!("$x: {ty}"), json!({"x": wrong}))), "/x", "{ty}");
+        }
+    }
+
+    #[test]
+    fn absent_and_null_differ() {
+        assert_eq!(graphql("$x: Int", json!({})), Ok(json!({})));
+        assert_eq!(graphql("$x: Int", json!({"x": null})), Ok(json!({"x": null})));
+        assert_eq!(graphql("$x: Int = 5", json!({"x": null})), Ok(json!({"x": null})));
+        assert_eq!(graphql("$x: Int! = 5", json!({})), Ok(json!({"x": 5})));
+        assert_eq!(
+            graphql("$x: Int!", json!({})),
+            Err(("/x".into(), "/x is required".into()))
+        );
+        assert_eq!(
+            graphql("$x: Int! = 5", json!({"x": null})),
+            Err(("/x".into(), "/x must not be null".into()))
+        );
+    }
+
+    #[test]
+    fn a_single_value_is_a_list_of_one() {
+        assert_eq!(graphql("$x: [Int!]", json!({"x": 5})), Ok(json!({"x": [5]})));
+        assert_eq!(graphql("$x: [[Int!]]", json!({"x": 5})), Ok(json!({"x": [[5]]})));
+        assert_eq!(graphql("$x: [Int!]", json!({"x": null})), Ok(json!({"x": null})));
+        assert_eq!(path(graphql("$x: [Int!]", json!({"x": [1, null]}))), "/x/1");
+    }
+
+    #[test]
+    fn input_objects_get_their_defaults_and_name_what_is_wrong() {
+        assert_eq!(
+            graphql("$input: Input!", json!({"input": {"name": "n"}})),
+            Ok(json!({"input": {"name": "n", "settings": {"model": "first"}}}))
+        );
+        assert_eq!(path(graphql("$input: Input!", json!({"input": {}}))), "/input/name");
+        let wrong = json!({"input": {"name": "n", "settings": {"model": 1}}});
+        assert_eq!(path(graphql("$input: Input!", wrong)), "/input/settings/model");
+        let wrong = json!({"input": {"name": "n", "kinds": ["OLD", "YOUNG"]}});
+        assert_eq!(path(graphql("$input: Input!", wrong)), "/input/kinds/1");
+    }
+
+    #[test]
+    fn pointers_are_escaped() {
+        let unknown = json!({"input": {"name": "n", "a/b~c": 1}});
+        assert_eq!(path(graphql("$input: Input", unknown)), "/input/a~1b~0c");
+    }
+
+    #[test]
+    fn the_wire_has_its_own_spelling_and_ignores_what_it_does_not_know() {
+        let given = json!({"input": {"name": "n", "more": 1, "kinds": ["new.one", "OLD"], "settings": null}});
+        assert_eq!(
+            coerced("$input: Input", given.clone(), Spelling::Wire),
+            Ok(json!({"input": {"name": "n", "kinds": ["NEW_ONE", "OLD"], "settings": null}}))
+        );
+        assert_eq!(path(graphql("$input: Input", given)), "/input/more");
+        assert_eq!(path(graphql("$x: Kind", json!({"x": "new.one"}))), "/x");
+        let (_, message) = coerced("$x: Kind", json!({"x": "?"}), Spelling::Wire).unwrap_err();
+        assert_eq!(message, "/x is not one of new.one, old");
+    }
+
+    fn misplaced(document: &str) -> Vec<String> {
+        match check_positions(&types(), &parse_query(document).unwrap()) {
+            Ok(()) => vec![],
+            Err(errors) => errors.into_iter().map(|(message, _)| message).collect(),
+        }
+    }
+
+    #[test]
+    fn usages_that_fit_are_allowed() {
+        for document in [
+            "query ($n: Int!) { one(n: $n) { one(n: 1, list: [$n]) { __typename } } }",
+            "query ($n: Int = 5) { one(n: $n) { __typename } }",
+            "query ($p: Int) { one(n: 1, page: $p) { __typename } }",
+            "query ($l: [Int!]) { one(n: 1, list: $l) { __typename } }",
+            "query ($l: [Int!]!) { one(n: 1, list: $l) { __typename } }",
+            "query ($k: Kind!) { one(n: 1, input: {name: \"x\", kinds: [$k]}) { __typename } }",
+            "query ($b: Boolean!) { one(n: 1) @skip(if: $b) { __typename } }",
+            "query ($b: Boolean, $t: String!) { __type(name: $t) { fields(includeDeprecated: $b) { name } } }",
+            "mutation ($n: Int!) { two(n: $n) { __typename } }",
+        ] {
+            assert_eq!(misplaced(document), Vec::<String>::new(), "{document}");
+        }
+    }
+
+    #[test]
+    fn usages_that_do_not_fit_are_found_wherever_they_are() {
+        for document in [
+            "query ($n: Int) { one(n: $n) { __typename } }",
+            "query ($n: Int = null) { one(n: $n) { __typename } }",
+            "query ($n: String!) { one(n: $n) { __typename } }",
+            "query ($l: [Int]) { one(n: 1, list: $l) { __typename } }",
+            "query ($l: Int) { one(n: 1, list: $l) { __typename } }",
+            "query ($l: Int) { one(n: 1, list: [$l]) { __typename } }",
+            "query ($k: Kind) { one(n: 1, input: {name: \"x\", kinds: [$k]}) { __typename } }",
+            "query ($s: String) { one(n: 1, input: {name: $s}) { __typename } }",
+            "query ($b: Boolean) { one(n: 1) @skip(if: $b) { __typename } }",
+            "query ($b: Boolean) { one(n: 1) { ... @include(if: $b) { __typename } } }",
+            "query ($t: String) { __type(name: $t) { name } }",
+            "mutation ($n: Int) { two(n: $n) { __typename } }",
+            "query ($n: Int) { ...F } fragment F on Query { one(n: 1) { ...G } } fragment G on Query { one(n: $n) { __typename } }",
+        ] {
+            assert_eq!(misplaced(document).len(), 1, "{document}");
+        }
+        assert_eq!(
+            misplaced("query ($n: Int) { one(n: $n) { __typename } }"),
+            ["variable \"$n\" of type \"Int\" is used where \"Int!\" is expected"]
+        );
+    }
+
+    #[test]
+    fn fragments_that_double_are_walked_once() {
+        let mut document =
+            String::from("query ($n: Int) { ...F0 } fragment F30 on Query { one(n: $n) { __typename } }");
+        for level in 0..30 {
+            let next = level + 1;
+            document += &format!(" fragment F{level} on Query {{ ...F{next} ...F{next} }}");
+        }
+        assert_eq!(misplaced(&document).len(), 1);
+    }
+}

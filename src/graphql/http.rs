@@ -1,0 +1,12 @@
+//! GraphQL over HTTP (graphql.github.io/graphql-over-http, draft): requests taken apart, answers put together. Pure
+//! functions; who is calling and what runs is decided between them.
+
+mod accept;
+mod decode;
+mod respond;
+
+pub use self::{
+    accept::{Format, negotiate, wants_event_stream, wants_explorer},
+    decode::{Decoded, GraphqlRequest, check_method, decode},
+    respond::{Answer, refuse, respond},
+};
