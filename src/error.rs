@@ -226,6 +226,15 @@ impl Error {
         .with("retryAfter", retry_after)
     }
 
+    /// Whether the database refused a row because another one has its unique key.
+    pub fn unique_violation(&self) -> bool {
+        let source = self.0.source.as_deref();
+        source
+            .and_then(|source| source.downcast_ref::<sea_orm::DbErr>())
+            .and_then(sea_orm::DbErr::sql_err)
+            .is_some_and(|error| matches!(error, sea_orm::SqlErr::UniqueConstraintViolation(_)))
+    }
+
     /// Adds a member to `details`.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -302,7 +311,14 @@ impl std::error::Error for Error {
 
 impl From<sea_orm::DbErr> for Error {
     fn from(source: sea_orm::DbErr) -> Self {
-        Self::internal(source)
+        match source {
+            sea_orm::DbErr::ConnectionAcquire(_) | sea_orm::DbErr::Conn(_) => {
+                let mut error = Self::new(Kind::Unavailable, "the database does not answer").with("retryAfter", 1);
+                error.inner().source = Some(Arc::new(source));
+                error
+            }
+            source => Self::internal(source),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
 
 pub mod error;
+pub mod event;
 pub mod gate;
 pub mod graphql;
 pub mod id;
+pub mod time;

@@ -1,8 +1,9 @@
 //! Where a member is logged in: the rows of the session store.
 
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "logins")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

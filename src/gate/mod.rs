@@ -1,1 +1,501 @@
+//! The one gate: who is calling, whether they may, and what it costs. Nothing reaches the database without its permit.
+//!
+//! A surface identifies the caller ([`Gate::identify`]), charges for what is asked ([`Gate::charge`]) and gets an
+//! [`Admission`]; a root field turns that into a [`Permit`], which alone can [read](Permit::read) and
+//! [write](Permit::write). Work without a caller has a [`System`] permit.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use sea_orm::{DatabaseConnection, DbBackend};
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{
+    doorbell::Doorbell,
+    error::{Error, Kind, Result},
+    event::EventKind,
+    meter::{Bucket, Budget, Meter, Taken},
+    time,
+};
+
+pub mod callers;
+mod db;
+pub mod idempotency;
+pub mod log;
 pub mod rules;
+pub mod sessions;
+mod writer;
+
+use callers::{Caller, Callers, Found, Known, Proof, Via};
+use db::Db;
+pub use db::{Location, any_text, any_uuid, sql, texts, uuids};
+use idempotency::{Claim, Once};
+use log::Happened;
+use rules::Rule;
+use writer::Writer;
+pub use writer::{Operation, Tx};
+
+/// What every API key starts with, so that one is recognised wherever it turns up.
+pub const KEY_PREFIX: &str = "bsc_";
+
+/// How often a node looks into the log for what changed about callers, whether the doorbell rang or not.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often what has expired is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Root fields a minute; 0 is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub member: u32,
+    pub anonymous: u32,
+}
+
+/// The gate of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    writer: Writer,
+    meter: Meter,
+    doorbell: Arc<Doorbell>,
+    callers: Arc<Callers>,
+    limits: Limits,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+/// What a request shows of who is calling.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    pub authorization: Option<&'a str>,
+    pub cookie: Option<&'a str>,
+    pub address: IpAddr,
+}
+
+impl Gate {
+    /// Opens the database, brings it up to this program, and starts the writer and the follower of the log.
+    ///
+    /// # Errors
+    ///
+    /// A database that cannot be opened or was changed by a newer program.
+    pub async fn open(location: &Location, meter: Meter, doorbell: Doorbell, limits: Limits) -> Result<Gate> {
+        let db = Db::open(location).await?;
+        let callers = Arc::new(Callers::new());
+        let doorbell = Arc::new(doorbell);
+        let writer = Writer::start(&db, {
+            let (callers, doorbell) = (callers.clone(), doorbell.clone());
+            move |happened: &[Happened]| {
+                for event in happened {
+                    if event.kind == EventKind::CallerChanged {
+                        callers.forget(event.object);
+                    }
+                    doorbell.ring(event.subject);
+                }
+            }
+        });
+        let gate = Gate(Arc::new(Inner { db, writer, meter, doorbell, callers, limits }));
+        // The place in the log is read before anyone is known: what is revoked from here on is not missed.
+        let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
+        gate.0.callers.caught_up();
+        tokio::spawn(follow(gate.clone(), seq));
+        tokio::spawn(sweep(gate.clone()));
+        Ok(gate)
+    }
+
+    /// Waits for what is being written, then closes the database.
+    pub async fn close(&self) -> Result<()> {
+        // The last operation of the queue: when it is through, so is what came before.
+        self.writer().write(Nothing).await?;
+        self.0.db.clone().close().await
+    }
+
+    /// Who is calling: by `Authorization`, else by cookie, else nobody.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_CREDENTIALS` for a wrong or expired Bearer or another scheme (never for a cookie), `BANNED`.
+    pub async fn identify(&self, shown: Shown<'_>) -> Result<Identified> {
+        let nobody = Identified { caller: Caller::Anonymous(shown.address), renew: None };
+        let (token, is_bearer) = match (shown.authorization, shown.cookie) {
+            (Some(authorization), _) => (bearer(authorization).ok_or_else(invalid_credentials)?, true),
+            (None, Some(cookie)) => (cookie, false),
+            (None, None) => return Ok(nobody),
+        };
+        // A cookie holds a session token; a key there counts as none.
+        let found = match Proof::read(token) {
+            Some(Proof::Key(_)) if !is_bearer => Found::Nobody,
+            Some(proof) => self.0.callers.find(self.reader(), proof).await?,
+            None => Found::Nobody,
+        };
+        match found {
+            Found::Known { caller, note } => {
+                if note {
+                    self.note(&caller.via);
+                }
+                let renew = (note && !is_bearer).then(|| token.to_owned());
+                Ok(Identified { caller: Caller::Member(caller), renew })
+            }
+            Found::Nobody if is_bearer => Err(invalid_credentials()),
+            Found::Nobody => Ok(nobody),
+        }
+    }
+
+    /// Charges a caller for `cost` root fields, at least 1: all or nothing, before anything runs.
+    pub async fn charge(&self, caller: &Caller, cost: u32, idempotency_key: Option<String>) -> Charged {
+        let (bucket, limit) = match caller {
+            Caller::Anonymous(address) => (Bucket::address(*address), self.0.limits.anonymous),
+            Caller::Member(known) => (Bucket::Member(known.member), self.0.limits.member),
+        };
+        let budget = if limit == 0 || cost == 0 {
+            None
+        } else {
+            match self.0.meter.take(&bucket, cost, limit).await {
+                Taken::Granted(budget) => Some(budget),
+                Taken::Refused(budget) => {
+                    let refused = Err(Error::rate_limited(seconds(budget.reset)));
+                    return Charged { admission: refused, budget: Some(budget) };
+                }
+            }
+        };
+        let admission = Admission(Arc::new(Admitted { gate: self.clone(), caller: caller.clone(), idempotency_key }));
+        Charged { admission: Ok(admission), budget }
+    }
+
+    /// The caller's budget as it stands; none where no limit is set.
+    pub async fn budget(&self, caller: &Caller) -> Option<Budget> {
+        let (bucket, limit) = match caller {
+            Caller::Anonymous(address) => (Bucket::address(*address), self.0.limits.anonymous),
+            Caller::Member(known) => (Bucket::Member(known.member), self.0.limits.member),
+        };
+        if limit == 0 {
+            return None;
+        }
+        Some(self.0.meter.peek(&bucket, limit).await)
+    }
+
+    /// A permit for work without a caller.
+    pub fn system(&self, work: System) -> Permit {
+        tracing::trace!(?work, "system permit");
+        Permit(Arc::new(Permitted {
+            gate: self.clone(),
+            caller: Caller::Anonymous(IpAddr::from([127, 0, 0, 1])),
+            claim: None,
+        }))
+    }
+
+    /// The limits, the failed logins and the tickets.
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// Whether the database answers.
+    pub async fn is_ready(&self) -> bool {
+        self.reader().ping().await.is_ok()
+    }
+
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.0.doorbell
+    }
+
+    pub fn backend(&self) -> DbBackend {
+        self.0.db.read.get_database_backend()
+    }
+
+    fn reader(&self) -> &DatabaseConnection {
+        &self.0.db.read
+    }
+
+    fn writer(&self) -> &Writer {
+        &self.0.writer
+    }
+
+    fn note(&self, via: &Via) {
+        let (gate, via) = (self.clone(), via.clone());
+        tokio::spawn(async move {
+            if let Err(error) = gate.writer().write(NoteUse(via)).await {
+                tracing::warn!(?error, "the last use of a login or key was not noted");
+            }
+        });
+    }
+}
+
+/// Who is calling.
+#[derive(Debug)]
+pub struct Identified {
+    pub caller: Caller,
+    /// The session token whose cookie is to be set again, prolonged.
+    pub renew: Option<String>,
+}
+
+/// What came of a charge.
+pub struct Charged {
+    /// # Errors
+    ///
+    /// `RATE_LIMITED`, and nothing was charged.
+    pub admission: Result<Admission>,
+    /// The budget afterwards; none where no limit is set.
+    pub budget: Option<Budget>,
+}
+
+/// Whole seconds until a budget's window ends, at least 1.
+pub fn seconds(reset: Duration) -> u64 {
+    (reset.as_secs_f64().ceil() as u64).max(1)
+}
+
+fn invalid_credentials() -> Error {
+    Error::new(Kind::InvalidCredentials, "the credentials are wrong or have expired")
+}
+
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Proof that a caller was charged for a request. The root fields of the request make permits of it.
+#[derive(Clone)]
+pub struct Admission(Arc<Admitted>);
+
+struct Admitted {
+    gate: Gate,
+    caller: Caller,
+    idempotency_key: Option<String>,
+}
+
+impl Admission {
+    pub fn caller(&self) -> &Caller {
+        &self.0.caller
+    }
+
+    /// # Errors
+    ///
+    /// What [`Caller::may`] refuses.
+    pub fn permit(&self, rule: &Rule) -> Result<Permit> {
+        self.permit_with(rule, None)
+    }
+
+    /// A permit for a mutation that takes an idempotency key: if the request brought one, what the permit writes
+    /// ([`Permit::write_once`]) happens once for this field and these arguments.
+    ///
+    /// # Errors
+    ///
+    /// What [`Caller::may`] refuses.
+    pub fn permit_once(&self, rule: &Rule, field: &'static str, arguments: &impl Serialize) -> Result<Permit> {
+        let claim = match (&self.0.idempotency_key, self.0.caller.member()) {
+            (Some(key), Some(known)) => Some(Claim::new(known.member, key, field, arguments)?),
+            _ => None,
+        };
+        self.permit_with(rule, claim)
+    }
+
+    fn permit_with(&self, rule: &Rule, claim: Option<Claim>) -> Result<Permit> {
+        self.0.caller.may(rule)?;
+        Ok(Permit(Arc::new(Permitted { gate: self.0.gate.clone(), caller: self.0.caller.clone(), claim })))
+    }
+}
+
+/// Leave to reach the database for one admitted field, or for a [`System`] work. Cheap to clone: what a field returns
+/// carries it on.
+#[derive(Clone)]
+pub struct Permit(Arc<Permitted>);
+
+struct Permitted {
+    gate: Gate,
+    caller: Caller,
+    claim: Option<Claim>,
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({:?})", self.0.caller)
+    }
+}
+
+impl Permit {
+    pub fn caller(&self) -> &Caller {
+        &self.0.caller
+    }
+
+    /// The member who is calling.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` where it is nobody.
+    pub fn member(&self) -> Result<&Known> {
+        self.caller()
+            .member()
+            .ok_or_else(|| Error::new(Kind::Unauthenticated, "log in first"))
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// Connections that only read.
+    pub fn read(&self) -> &DatabaseConnection {
+        self.0.gate.reader()
+    }
+
+    /// Runs an operation; it is on disk when this answers.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, and `UNAVAILABLE` when too much is waiting.
+    pub async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.0.gate.writer().write(operation).await
+    }
+
+    /// As [`write`](Self::write), once for the request's idempotency key if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Also `IDEMPOTENCY_CONFLICT`.
+    pub async fn write_once<O>(&self, operation: O) -> Result<O::Output>
+    where
+        O: Operation,
+        O::Output: Serialize + DeserializeOwned + Sync,
+    {
+        match &self.0.claim {
+            Some(claim) => self.write(Once { claim: claim.clone(), operation }).await,
+            None => self.write(operation).await,
+        }
+    }
+
+    /// Opens a row that a loader fetched, if `decide` lets this caller see it.
+    ///
+    /// # Errors
+    ///
+    /// What `decide` refuses.
+    pub fn see<T>(&self, row: Unchecked<T>, decide: impl FnOnce(&Caller, &T) -> Result<()>) -> Result<T> {
+        decide(self.caller(), &row.0)?;
+        Ok(row.0)
+    }
+
+    /// The permit of the member whom registration or login has just made of the caller.
+    pub(crate) fn logged_in(&self, member: &entity::member::Model, login: Uuid) -> Result<Permit> {
+        let now = time::now();
+        let role = member.role.parse().map_err(Error::internal::<String>)?;
+        let known = Known::new(member.id, member.username.clone(), role, Via::Login(login), i64::MAX, now);
+        Ok(Permit(Arc::new(Permitted {
+            gate: self.0.gate.clone(),
+            caller: Caller::Member(Arc::new(known)),
+            claim: None,
+        })))
+    }
+}
+
+/// A row of which nobody has asked yet whether the caller may see it.
+#[derive(Clone, Debug)]
+pub struct Unchecked<T>(T);
+
+impl<T> Unchecked<T> {
+    pub fn new(row: T) -> Self {
+        Self(row)
+    }
+}
+
+/// Work that nobody in particular asked for. Who uses which is a reviewed list (a test shows it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// Process-wide loaders: they fetch rows by key and decide nothing.
+    Load,
+    /// The operator's commands.
+    Operate,
+}
+
+struct Nothing;
+
+impl Operation for Nothing {
+    type Output = ();
+
+    async fn run(&self, _: &mut Tx<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct NoteUse(Via);
+
+impl Operation for NoteUse {
+    type Output = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let now = tx.now();
+        match &self.0 {
+            Via::Login(id) => {
+                tx.execute(
+                    "UPDATE logins SET last_seen_at = ?, expires_at = ? WHERE id = ?",
+                    [now.into(), (now + callers::LOGIN_LASTS).into(), (*id).into()],
+                )
+                .await?
+            }
+            Via::Key { id, .. } => {
+                tx.execute("UPDATE api_keys SET last_used_at = ? WHERE id = ?", [now.into(), (*id).into()]).await?
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Reads what changed about callers, on this node and on others, and forgets them.
+async fn follow(gate: Gate, mut seq: i64) {
+    let mut bell = gate.0.doorbell.listen();
+    loop {
+        match changed_callers(&gate, seq).await {
+            Ok(last) => {
+                seq = last;
+                gate.0.callers.caught_up();
+            }
+            // Until the log can be read again, each request asks the database who is calling.
+            Err(error) => tracing::warn!(?error, "the log cannot be read"),
+        }
+        let rung = async {
+            while let Ok(subject) = bell.recv().await {
+                if subject == log::CALLERS {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        let _ = tokio::time::timeout(LOOK_EVERY, rung).await;
+    }
+}
+
+async fn changed_callers(gate: &Gate, seq: i64) -> Result<i64> {
+    const AT_ONCE: u64 = 1_000;
+    let last = log::last_seq(gate.reader(), log::CALLERS).await?;
+    if last == seq {
+        return Ok(seq);
+    }
+    // Further behind than a page, or a log that is shorter than it was: start from nothing.
+    if last < seq || last - seq > AT_ONCE as i64 {
+        gate.0.callers.forget_all();
+        return Ok(last);
+    }
+    let mut seen = seq;
+    for event in log::subject_events(gate.reader(), log::CALLERS, seq, AT_ONCE).await? {
+        gate.0.callers.forget(event.object_id);
+        seen = event.seq;
+    }
+    Ok(seen)
+}
+
+/// Removes what has expired.
+async fn sweep(gate: Gate) {
+    use tower_sessions::ExpiredDeletion;
+
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = sessions::Store(gate.clone()).delete_expired().await {
+            tracing::warn!(%error, "expired logins were not removed");
+        }
+        if let Err(error) = gate.writer().write(idempotency::Forget).await {
+            tracing::warn!(?error, "expired idempotency keys were not removed");
+        }
+    }
+}

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use async_graphql::Enum;
 
+use self::Scope::{EventsRead, ProfileRead, ProfileWrite, TriggersRead, TriggersWrite};
+
 /// What a member may do beside what every member may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum)]
 pub enum Role {
@@ -80,6 +82,7 @@ macro_rules! names {
         }
     };
 }
+pub(crate) use names;
 
 names!(Role {
     Member = "MEMBER", "member";
@@ -127,25 +130,81 @@ pub struct Rule {
     pub role: Role,
     /// What an API key must hold beside.
     pub scope: Option<Scope>,
+    /// Whether only someone who is logged in may, and no API key.
+    pub login: bool,
 }
 
 impl Rule {
-    pub const ANYONE: Rule = Rule {
-        anonymous: true,
-        role: Role::Member,
-        scope: None,
-    };
-    pub const MEMBER: Rule = Rule {
-        anonymous: false,
-        role: Role::Member,
-        scope: None,
-    };
+    pub const MEMBER: Rule = Rule { anonymous: false, role: Role::Member, scope: None, login: false };
+    pub const ANYONE: Rule = Rule { anonymous: true, ..Rule::MEMBER };
+    /// A member who is logged in: no API key.
+    pub const LOGIN: Rule = Rule { login: true, ..Rule::MEMBER };
 
     pub const fn scope(scope: Scope) -> Rule {
-        Rule {
-            anonymous: false,
-            role: Role::Member,
-            scope: Some(scope),
-        }
+        Rule { scope: Some(scope), ..Rule::MEMBER }
     }
+}
+
+
+/// The rule of every root field, every field of `Viewer`, and every field whose rule stands in for that of its type.
+pub const FIELDS: &[(&str, &str, Rule)] = &[
+    ("Query", "viewer", Rule::MEMBER),
+    ("Query", "node", Rule::MEMBER),
+    ("Query", "profile", Rule::scope(ProfileRead)),
+    ("Query", "profiles", Rule::scope(ProfileRead)),
+    ("Query", "trigger", Rule::scope(TriggersRead)),
+    ("Query", "triggers", Rule::scope(TriggersRead)),
+    ("Query", "events", Rule::scope(EventsRead)),
+    ("Viewer", "user", Rule::MEMBER),
+    ("Viewer", "email", Rule::MEMBER),
+    ("Viewer", "profile", Rule::scope(ProfileRead)),
+    ("Viewer", "apiKeys", Rule::MEMBER),
+    ("Viewer", "logins", Rule::LOGIN),
+    ("Viewer", "triggersPaused", Rule::scope(TriggersRead)),
+    ("Viewer", "consents", Rule::scope(TriggersRead)),
+    ("Viewer", "rateLimit", Rule::MEMBER),
+    ("Profile", "triggers", Rule::scope(ProfileRead)),
+    ("Mutation", "register", Rule::ANYONE),
+    ("Mutation", "login", Rule::ANYONE),
+    ("Mutation", "logout", Rule::LOGIN),
+    ("Mutation", "revokeLogin", Rule::LOGIN),
+    ("Mutation", "changePassword", Rule::LOGIN),
+    ("Mutation", "deleteAccount", Rule::LOGIN),
+    ("Mutation", "createSocketTicket", Rule::MEMBER),
+    ("Mutation", "createApiKey", Rule::LOGIN),
+    ("Mutation", "revokeApiKey", Rule::LOGIN),
+    ("Mutation", "updateProfile", Rule::scope(ProfileWrite)),
+    ("Mutation", "createTrigger", Rule::scope(TriggersWrite)),
+    ("Mutation", "updateTrigger", Rule::scope(TriggersWrite)),
+    ("Mutation", "deleteTrigger", Rule::scope(TriggersWrite)),
+    ("Mutation", "activateTrigger", Rule::scope(TriggersWrite)),
+    ("Mutation", "deactivateTrigger", Rule::scope(TriggersWrite)),
+    ("Mutation", "pauseTriggers", Rule::scope(TriggersWrite)),
+    ("Mutation", "resumeTriggers", Rule::scope(TriggersWrite)),
+];
+
+/// The rule of every object that has one: checked wherever one is reached.
+pub const OBJECTS: &[(&str, Rule)] = &[
+    ("User", Rule::MEMBER),
+    ("Profile", Rule::scope(ProfileRead)),
+    ("Trigger", Rule::scope(TriggersRead)),
+    ("Event", Rule::scope(EventsRead)),
+    ("ApiKey", Rule::MEMBER),
+    ("Login", Rule::LOGIN),
+    ("Consent", Rule::scope(TriggersRead)),
+];
+
+/// Mutations that hand out a secret or a login, or end what a key could be kept with: an idempotency key is ignored
+/// there. Source: the protocol, Errors.
+pub const WITHOUT_IDEMPOTENCY: &[&str] =
+    &["register", "login", "logout", "changePassword", "deleteAccount", "createApiKey", "createWebhook", "createSocketTicket"];
+
+/// The rule of a field, where it has one of its own.
+pub fn field(object: &str, field: &str) -> Option<&'static Rule> {
+    FIELDS.iter().find(|row| row.0 == object && row.1 == field).map(|row| &row.2)
+}
+
+/// The rule of an object type.
+pub fn object(name: &str) -> Option<&'static Rule> {
+    OBJECTS.iter().find(|row| row.0 == name).map(|row| &row.1)
 }

@@ -252,6 +252,9 @@ fn rule(directives: &Directives) -> Result<Option<Rule>, String> {
     if let Some(anonymous) = argument(directives, "allow", "anonymous") {
         rule.anonymous = anonymous == "true";
     }
+    if let Some(login) = argument(directives, "allow", "login") {
+        rule.login = login == "true";
+    }
     if let Some(role) = argument(directives, "allow", "role") {
         rule.role = role.parse().map_err(|why| format!("@allow role {role} {why}"))?;
     }

@@ -1,0 +1,564 @@
+//! Accounts: registering, logging in and out, passwords, API keys, tickets, and the operator's hold on all of it.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use entity::{api_key, login, member};
+use sha2::{Digest, Sha256};
+use tower_sessions::{Expiry, Session, session::Id};
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Kind, Result},
+    gate::{
+        Admission, Gate, KEY_PREFIX, Operation, Permit, System, Tx,
+        callers::{self, LOGIN_LASTS, Proof, Via},
+        rules::{Role, Scope},
+        sessions::{self, Store},
+    },
+    meter::TICKET_LIFETIME,
+    text::{Checks, NAME, REASON},
+    time, triggers,
+};
+
+pub mod graphql;
+pub mod password;
+mod store;
+
+use password::{Password, Passwords};
+
+/// How many API keys a member may have.
+pub const MOST_KEYS: u64 = 50;
+/// What every socket ticket starts with.
+pub const TICKET_PREFIX: &str = "bst_";
+/// How many characters of an API key are kept to recognise it by.
+const KEY_SHOWN: usize = 12;
+/// The longest user agent that is kept, in characters.
+const LONGEST_USER_AGENT: usize = 256;
+
+/// Where a request came from, as its login will be listed.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub address: IpAddr,
+    pub user_agent: Option<String>,
+}
+
+/// Something that logs in whoever has it. It does not print itself.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A member who has just logged in.
+pub struct LoggedIn {
+    pub member: member::Model,
+    pub token: Token,
+    /// The permit as that member.
+    pub permit: Permit,
+}
+
+/// What a new member tells of themselves.
+#[derive(Debug)]
+pub struct Registration {
+    pub username: String,
+    pub password: Password,
+    pub email: Option<String>,
+    pub of_age: OfAge,
+}
+
+/// Whether a new member states to be 18 or older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfAge {
+    Stated,
+    Denied,
+}
+
+/// Makes an account and logs it in.
+///
+/// # Errors
+///
+/// `VALIDATION_FAILED`; `CONFLICT` for a username that is taken, in whatever case.
+pub async fn register(
+    permit: &Permit,
+    passwords: &Passwords,
+    registration: Registration,
+    origin: &Origin,
+) -> Result<LoggedIn> {
+    let member = create(permit, passwords, registration, Role::Member).await?;
+    start_session(permit, member, origin).await
+}
+
+async fn create(permit: &Permit, passwords: &Passwords, new: Registration, role: Role) -> Result<member::Model> {
+    let mut checks = Checks::new();
+    checks.username("username", &new.username);
+    checks.password("password", new.password.expose());
+    let email = new.email.map(|email| checks.email("email", &email));
+    if new.of_age == OfAge::Denied {
+        checks.refuse("ofAge", "must be true: members are 18 or older");
+    }
+    checks.done()?;
+    // Before the password is hashed, which costs far more; the unique key decides in the end.
+    if store::by_username(permit, &new.username).await?.is_some() {
+        return Err(store::username_taken());
+    }
+    let password_hash = passwords.hash(new.password).await?;
+    permit.write(Register { id: Uuid::now_v7(), username: new.username, email, password_hash, role }).await
+}
+
+struct Register {
+    id: Uuid,
+    username: String,
+    email: Option<String>,
+    password_hash: String,
+    role: Role,
+}
+
+impl Operation for Register {
+    type Output = member::Model;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
+        store::insert(tx, self.id, &self.username, self.email.as_deref(), &self.password_hash, self.role).await
+    }
+}
+
+/// Logs a member in.
+///
+/// # Errors
+///
+/// `INVALID_CREDENTIALS` for an unknown user and a wrong password alike, `RATE_LIMITED` after too many of them,
+/// `BANNED`.
+pub async fn log_in(
+    permit: &Permit,
+    passwords: &Passwords,
+    username: &str,
+    password: Password,
+    origin: &Origin,
+) -> Result<LoggedIn> {
+    let found = check_password(permit, passwords, username, password, origin.address).await?;
+    let Some(member) = found else {
+        return Err(Error::new(Kind::InvalidCredentials, "wrong username or password"));
+    };
+    callers::refuse_banned(member.banned_at, member.banned_until, member.ban_reason.as_deref(), time::now())?;
+    start_session(permit, member, origin).await
+}
+
+/// The member, if the password is theirs. Each try counts against the limit on failed logins until it has succeeded.
+async fn check_password(
+    permit: &Permit,
+    passwords: &Passwords,
+    username: &str,
+    password: Password,
+    address: IpAddr,
+) -> Result<Option<member::Model>> {
+    let attempt = permit
+        .gate()
+        .meter()
+        .begin_login(&username.to_ascii_lowercase(), address)
+        .await
+        .map_err(|wait| Error::rate_limited(crate::gate::seconds(wait)))?;
+    let found = store::with_password(permit, username).await?;
+    let (member, hash) = found.unzip();
+    let right = passwords.verify(password, hash).await?;
+    if right {
+        attempt.succeeded().await;
+    }
+    Ok(member.filter(|_| right))
+}
+
+async fn start_session(permit: &Permit, member: member::Model, origin: &Origin) -> Result<LoggedIn> {
+    let login = sessions::Login {
+        id: Uuid::now_v7(),
+        member: member.id,
+        user_agent: origin
+            .user_agent
+            .as_ref()
+            .map(|agent| agent.chars().take(LONGEST_USER_AGENT).collect()),
+        address: Some(origin.address.to_string()),
+    };
+    let expiry = Expiry::OnInactivity(::time::Duration::milliseconds(LOGIN_LASTS));
+    let session = Session::new(None, Arc::new(Store::new(permit)), Some(expiry));
+    session.insert(sessions::LOGIN, &login).await.map_err(Error::internal)?;
+    session.save().await.map_err(Error::internal)?;
+    let id: Id = session.id().ok_or_else(|| Error::internal("a session that was saved has no id"))?;
+    let permit = permit.logged_in(&member, login.id)?;
+    Ok(LoggedIn { member, token: Token(id.to_string()), permit })
+}
+
+/// Ends the login by which the caller calls.
+pub async fn log_out(permit: &Permit) -> Result<()> {
+    let caller = permit.member()?;
+    if let Via::Login(id) = caller.via {
+        permit.write(EndLogin { id, member: caller.member }).await?;
+    }
+    Ok(())
+}
+
+/// Where the caller is logged in, newest first.
+pub async fn logins(permit: &Permit) -> Result<Vec<login::Model>> {
+    store::logins(permit, permit.member()?.member).await
+}
+
+/// A login of the caller's.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn login(permit: &Permit, id: Uuid) -> Result<login::Model> {
+    let found = store::login(permit, id, permit.member()?.member).await?;
+    found.ok_or_else(|| Error::not_found("login"))
+}
+
+/// Ends a login of the caller's.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn revoke_login(permit: &Permit, id: Uuid) -> Result<login::Model> {
+    let member = permit.member()?.member;
+    permit.write_once(EndLogin { id, member }).await?.ok_or_else(|| Error::not_found("login"))
+}
+
+struct EndLogin {
+    id: Uuid,
+    member: Uuid,
+}
+
+impl Operation for EndLogin {
+    type Output = Option<login::Model>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<login::Model>> {
+        let ended = store::end_login(tx, self.id, self.member).await?;
+        if ended.is_some() {
+            tx.revoke(self.member).await?;
+        }
+        Ok(ended)
+    }
+}
+
+/// Changes the caller's password and ends their other logins.
+///
+/// # Errors
+///
+/// `VALIDATION_FAILED`, `INVALID_CREDENTIALS` for a wrong current password, `RATE_LIMITED` after too many of them.
+pub async fn change_password(
+    permit: &Permit,
+    passwords: &Passwords,
+    current: Password,
+    new: Password,
+    origin: &Origin,
+) -> Result<member::Model> {
+    let mut checks = Checks::new();
+    checks.password("newPassword", new.expose());
+    checks.done()?;
+    let member = confirm_password(permit, passwords, current, origin).await?;
+    let keep = match permit.member()?.via {
+        Via::Login(id) => Some(id),
+        Via::Key { .. } => None,
+    };
+    let password_hash = passwords.hash(new).await?;
+    permit.write(SetPassword { member: member.id, password_hash, keep }).await?;
+    Ok(member)
+}
+
+async fn confirm_password(
+    permit: &Permit,
+    passwords: &Passwords,
+    password: Password,
+    origin: &Origin,
+) -> Result<member::Model> {
+    let username = permit.member()?.username.clone();
+    let found = check_password(permit, passwords, &username, password, origin.address).await?;
+    found.ok_or_else(|| Error::new(Kind::InvalidCredentials, "wrong password"))
+}
+
+struct SetPassword {
+    member: Uuid,
+    password_hash: String,
+    /// The login that goes on.
+    keep: Option<Uuid>,
+}
+
+impl Operation for SetPassword {
+    type Output = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.revoke(self.member).await?;
+        store::set_password(tx, self.member, &self.password_hash).await?;
+        store::end_logins(tx, self.member, self.keep).await
+    }
+}
+
+/// Erases the caller's account and all that it wrote.
+///
+/// # Errors
+///
+/// `INVALID_CREDENTIALS` for a wrong password, `RATE_LIMITED` after too many of them.
+pub async fn delete(permit: &Permit, passwords: &Passwords, password: Password, origin: &Origin) -> Result<()> {
+    let member = confirm_password(permit, passwords, password, origin).await?;
+    permit.write(Erase { member: member.id }).await
+}
+
+struct Erase {
+    member: Uuid,
+}
+
+impl Operation for Erase {
+    type Output = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.revoke(self.member).await?;
+        triggers::withdraw_all_of(tx, self.member).await?;
+        store::erase(tx, self.member).await
+    }
+}
+
+/// What a new API key is to be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    /// Unix milliseconds.
+    pub expires_at: Option<i64>,
+}
+
+/// Makes an API key for the caller. The key itself is in the answer and nowhere else.
+///
+/// # Errors
+///
+/// `VALIDATION_FAILED`; `CONFLICT` for one key too many.
+pub async fn create_key(permit: &Permit, new: NewKey) -> Result<(api_key::Model, Token)> {
+    make_key(permit, permit.member()?.member, new).await
+}
+
+async fn make_key(permit: &Permit, member: Uuid, new: NewKey) -> Result<(api_key::Model, Token)> {
+    let mut checks = Checks::new();
+    let name = checks.name("name", &new.name, NAME);
+    if new.scopes.is_empty() {
+        checks.refuse("scopes", "must not be empty");
+    }
+    if new.expires_at.is_some_and(|at| at <= time::now()) {
+        checks.refuse("expiresAt", "must be in the future");
+    }
+    checks.done()?;
+    let mut scopes = new.scopes;
+    scopes.sort_unstable();
+    scopes.dedup();
+    let key = secret(KEY_PREFIX);
+    let row = api_key::Model {
+        id: Uuid::now_v7(),
+        member_id: member,
+        name,
+        prefix: key.0[..KEY_SHOWN].to_owned(),
+        key_hash: Sha256::digest(key.0.as_bytes()).to_vec(),
+        scopes: scopes.iter().map(|scope| scope.wire()).collect::<Vec<_>>().join(" "),
+        created_at: time::now(),
+        last_used_at: None,
+        expires_at: new.expires_at,
+    };
+    Ok((permit.write(CreateKey(row)).await?, key))
+}
+
+/// 256 random bits behind a prefix.
+fn secret(prefix: &str) -> Token {
+    let bytes: [u8; 32] = rand::random();
+    Token(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+struct CreateKey(api_key::Model);
+
+impl Operation for CreateKey {
+    type Output = api_key::Model;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<api_key::Model> {
+        store::insert_key(tx, &self.0).await?;
+        Ok(self.0.clone())
+    }
+}
+
+/// The caller's API keys, newest first.
+pub async fn keys(permit: &Permit) -> Result<Vec<api_key::Model>> {
+    store::keys(permit, permit.member()?.member).await
+}
+
+/// An API key of the caller's.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn key(permit: &Permit, id: Uuid) -> Result<api_key::Model> {
+    let found = store::key(permit, id, permit.member()?.member).await?;
+    found.ok_or_else(|| Error::not_found("API key"))
+}
+
+/// Ends an API key of the caller's.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn revoke_key(permit: &Permit, id: Uuid) -> Result<api_key::Model> {
+    permit.write_once(RevokeKey { id, member: permit.member()?.member }).await
+}
+
+struct RevokeKey {
+    id: Uuid,
+    member: Uuid,
+}
+
+impl Operation for RevokeKey {
+    type Output = api_key::Model;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<api_key::Model> {
+        let key = store::end_key(tx, self.id, self.member).await?;
+        let key = key.ok_or_else(|| Error::not_found("API key"))?;
+        tx.revoke(self.member).await?;
+        Ok(key)
+    }
+}
+
+/// The caller's e-mail address, if they gave one.
+pub async fn email(permit: &Permit) -> Result<Option<String>> {
+    store::email(permit, permit.member()?.member).await
+}
+
+/// Makes a ticket that opens one connection as the caller, within a minute; and when it ends (Unix milliseconds).
+pub async fn create_ticket(permit: &Permit) -> Result<(Token, i64)> {
+    let caller = permit.member()?;
+    let ticket = secret(TICKET_PREFIX);
+    let expires_at = time::now() + i64::try_from(TICKET_LIFETIME.as_millis()).map_err(Error::internal)?;
+    let value = format!("{} {}", caller.member, callers::via_id(&caller.via));
+    permit.gate().meter().put_ticket(Sha256::digest(ticket.0.as_bytes()).into(), value).await;
+    Ok((ticket, expires_at))
+}
+
+/// The operator's commands, for which there is no caller.
+#[derive(Clone, Debug)]
+pub struct Operator(Permit);
+
+impl Operator {
+    pub fn new(gate: &Gate) -> Self {
+        Self(gate.system(System::Operate))
+    }
+
+    /// # Errors
+    ///
+    /// `VALIDATION_FAILED`, `CONFLICT`.
+    pub async fn create(&self, username: String, password: Password, role: Role) -> Result<member::Model> {
+        let new = Registration { username, password, email: None, of_age: OfAge::Stated };
+        create(&self.0, &Passwords::new(1), new, role).await
+    }
+
+    /// # Errors
+    ///
+    /// `NOT_FOUND`.
+    pub async fn set_role(&self, username: &str, role: Role) -> Result<()> {
+        let member = self.member(username).await?;
+        self.0.write(SetRole { member: member.id, role }).await
+    }
+
+    /// Sets a new password and ends all logins of the member.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND`, `VALIDATION_FAILED`.
+    pub async fn set_password(&self, username: &str, password: Password) -> Result<()> {
+        let member = self.member(username).await?;
+        let mut checks = Checks::new();
+        checks.password("password", password.expose());
+        checks.done()?;
+        let password_hash = Passwords::new(1).hash(password).await?;
+        self.0.write(SetPassword { member: member.id, password_hash, keep: None }).await
+    }
+
+    /// Refuses a member everywhere, until a time (Unix milliseconds) or for good.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND`, `VALIDATION_FAILED`.
+    pub async fn ban(&self, username: &str, reason: &str, until: Option<i64>) -> Result<()> {
+        let member = self.member(username).await?;
+        let mut checks = Checks::new();
+        let reason = checks.name("reason", reason, REASON);
+        if until.is_some_and(|until| until <= time::now()) {
+            checks.refuse("until", "must be in the future");
+        }
+        checks.done()?;
+        self.0.write(SetBan { member: member.id, ban: Some((reason, until)) }).await
+    }
+
+    /// Ends a ban.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND`.
+    pub async fn unban(&self, username: &str) -> Result<()> {
+        let member = self.member(username).await?;
+        self.0.write(SetBan { member: member.id, ban: None }).await
+    }
+
+    /// # Errors
+    ///
+    /// `NOT_FOUND`, `VALIDATION_FAILED`, `CONFLICT`.
+    pub async fn create_key(&self, username: &str, new: NewKey) -> Result<Token> {
+        let member = self.member(username).await?;
+        Ok(make_key(&self.0, member.id, new).await?.1)
+    }
+
+    async fn member(&self, username: &str) -> Result<member::Model> {
+        let found = store::by_username(&self.0, username).await?;
+        found.ok_or_else(|| Error::new(Kind::NotFound, format!("no member is called {username}")))
+    }
+}
+
+struct SetRole {
+    member: Uuid,
+    role: Role,
+}
+
+impl Operation for SetRole {
+    type Output = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.revoke(self.member).await?;
+        store::set_role(tx, self.member, self.role).await
+    }
+}
+
+struct SetBan {
+    member: Uuid,
+    /// Why, and until when.
+    ban: Option<(String, Option<i64>)>,
+}
+
+impl Operation for SetBan {
+    type Output = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.revoke(self.member).await?;
+        store::set_ban(tx, self.member, self.ban.as_ref()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_long_recognisable_and_do_not_print() {
+        let key = secret(KEY_PREFIX);
+        assert_eq!(key.0.len(), 4 + 43);
+        assert!(matches!(Proof::read(&key.0), Some(Proof::Key(_))));
+        assert!(Proof::read(&secret(TICKET_PREFIX).0).is_none());
+        assert_ne!(key.0, secret(KEY_PREFIX).0);
+        assert!(!format!("{key:?}").contains(&key.0[4..]));
+    }
+}

@@ -1,0 +1,357 @@
+//! Who is calling: logins, API keys and tickets, known without asking the database once they have been seen.
+//!
+//! A cached caller is trusted only while this node keeps up with the log, in which every revocation is an event.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use quick_cache::sync::Cache;
+use sea_orm::{ConnectionTrait, FromQueryResult};
+use sha2::{Digest, Sha256};
+use tower_sessions::session::Id;
+use uuid::Uuid;
+
+use super::{
+    db::sql,
+    rules::{Role, Rule, Scope},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    id::IdKind,
+    time,
+};
+
+/// How long a login lasts from its last use. Source: the protocol, "Who is calling".
+pub const LOGIN_LASTS: i64 = 30 * time::DAY;
+/// How often the last use of a login or key is written, and its cookie renewed, at most.
+const NOTED_EVERY: i64 = time::HOUR;
+/// How long ago a node may have read the log and still trust what it knows of callers.
+const TRUSTED_FOR: i64 = time::SECOND;
+/// How many callers a node knows at most; the least used are forgotten first.
+const KNOWN: usize = 16_384;
+
+/// Who is calling, as far as the gate has found out.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody in particular, from an address.
+    Anonymous(IpAddr),
+    Member(Arc<Known>),
+}
+
+/// A member who is calling, and by what.
+#[derive(Debug)]
+pub struct Known {
+    pub member: Uuid,
+    pub username: String,
+    pub role: Role,
+    pub via: Via,
+    /// Unix milliseconds, moved on with each use of a login.
+    expires_at: AtomicI64,
+    noted_at: AtomicI64,
+}
+
+/// What a member calls by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Via {
+    Login(Uuid),
+    Key { id: Uuid, scopes: Vec<Scope> },
+}
+
+impl Caller {
+    pub fn member(&self) -> Option<&Known> {
+        match self {
+            Caller::Anonymous(_) => None,
+            Caller::Member(known) => Some(known),
+        }
+    }
+
+    pub fn is(&self, member: Uuid) -> bool {
+        self.member().is_some_and(|known| known.member == member)
+    }
+
+    /// Whether the caller keeps order, and may use it here: a key needs the scope for it.
+    pub fn moderates(&self) -> bool {
+        self.may(&Rule { role: Role::Moderator, scope: Some(Scope::Moderate), ..Rule::MEMBER }).is_ok()
+    }
+
+    /// Whether a rule lets the caller pass.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` for nobody, `FORBIDDEN` for a role or scope that is lacking.
+    pub fn may(&self, rule: &Rule) -> Result<()> {
+        if rule.anonymous {
+            return Ok(());
+        }
+        let Some(known) = self.member() else {
+            return Err(Error::new(Kind::Unauthenticated, "log in first"));
+        };
+        if known.role < rule.role {
+            return Err(Error::new(Kind::Forbidden, format!("this needs the role {}", rule.role.wire())));
+        }
+        if let Via::Key { scopes, .. } = &known.via {
+            if rule.login {
+                return Err(Error::new(Kind::Forbidden, "this cannot be done with an API key"));
+            }
+            if let Some(needed) = rule.scope
+                && !scopes.iter().any(|scope| scope.includes(needed))
+            {
+                let message = format!("the API key lacks the scope {}", needed.wire());
+                return Err(Error::new(Kind::Forbidden, message).with("scope", needed.wire()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The secret that a caller shows, by what it is stored and looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    Session([u8; 32]),
+    Key([u8; 32]),
+}
+
+impl Proof {
+    /// Reads a session token or API key; none for what can be neither.
+    pub fn read(token: &str) -> Option<Proof> {
+        if token.starts_with(super::KEY_PREFIX) {
+            return Some(Proof::Key(Sha256::digest(token.as_bytes()).into()));
+        }
+        token.parse::<Id>().ok().map(|id| Proof::Session(session_hash(id)))
+    }
+}
+
+/// What a session is stored under: nobody can log in with what the database holds.
+pub fn session_hash(id: Id) -> [u8; 32] {
+    Sha256::digest(id.0.to_le_bytes()).into()
+}
+
+#[derive(Debug)]
+pub(super) struct Callers {
+    known: Cache<Proof, Arc<Known>>,
+    /// Counts revocations: what was read from the database while it moved is not kept.
+    epoch: AtomicU64,
+    /// When this node last read the log, in Unix milliseconds.
+    read_log_at: AtomicI64,
+}
+
+/// What a look-up found.
+pub(super) enum Found {
+    Known {
+        caller: Arc<Known>,
+        /// Whether this use is to be noted, and the cookie renewed.
+        note: bool,
+    },
+    Nobody,
+}
+
+impl Callers {
+    pub fn new() -> Self {
+        Self {
+            known: Cache::new(KNOWN),
+            epoch: AtomicU64::new(0),
+            read_log_at: AtomicI64::new(0),
+        }
+    }
+
+    /// Called each time this node has caught up with the log.
+    pub fn caught_up(&self) {
+        self.read_log_at.store(time::now(), Ordering::Release);
+    }
+
+    /// Forgets a member, under whatever they called.
+    pub fn forget(&self, member: Uuid) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.known.retain(|_, known| known.member != member);
+    }
+
+    /// Forgets everyone.
+    pub fn forget_all(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.known.clear();
+    }
+
+    /// # Errors
+    ///
+    /// `BANNED`, or a database that does not answer.
+    pub async fn find(&self, db: &impl ConnectionTrait, proof: Proof) -> Result<Found> {
+        let now = time::now();
+        let trusted = now - self.read_log_at.load(Ordering::Acquire) <= TRUSTED_FOR;
+        let cached = if trusted { self.known.get(&proof) } else { None };
+        let caller = match cached {
+            Some(caller) => caller,
+            None => {
+                let epoch = self.epoch.load(Ordering::Acquire);
+                let Some(caller) = load(db, proof, now).await? else {
+                    return Ok(Found::Nobody);
+                };
+                let caller = Arc::new(caller);
+                self.known.insert(proof, caller.clone());
+                if self.epoch.load(Ordering::Acquire) != epoch {
+                    self.known.remove(&proof);
+                }
+                caller
+            }
+        };
+        if caller.expires_at.load(Ordering::Relaxed) <= now {
+            self.known.remove(&proof);
+            return Ok(Found::Nobody);
+        }
+        Ok(Found::Known { note: caller.note(now), caller })
+    }
+}
+
+impl Known {
+    pub(super) fn new(member: Uuid, username: String, role: Role, via: Via, expires_at: i64, noted_at: i64) -> Self {
+        Self {
+            member,
+            username,
+            role,
+            via,
+            expires_at: AtomicI64::new(expires_at),
+            noted_at: AtomicI64::new(noted_at),
+        }
+    }
+
+    /// Whether this use is the one to note: one caller in an hour is told so.
+    fn note(&self, now: i64) -> bool {
+        let noted_at = self.noted_at.load(Ordering::Relaxed);
+        if now - noted_at < NOTED_EVERY {
+            return false;
+        }
+        let won = self.noted_at.compare_exchange(noted_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if won && matches!(self.via, Via::Login(_)) {
+            self.expires_at.store(now + LOGIN_LASTS, Ordering::Relaxed);
+        }
+        won
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: Uuid,
+    member_id: Uuid,
+    scopes: String,
+    expires_at: Option<i64>,
+    used_at: Option<i64>,
+    username: String,
+    role: String,
+    banned_at: Option<i64>,
+    banned_until: Option<i64>,
+    ban_reason: Option<String>,
+}
+
+async fn load(db: &impl ConnectionTrait, proof: Proof, now: i64) -> Result<Option<Known>> {
+    let (text, hash) = match &proof {
+        Proof::Session(hash) => (
+            "SELECT c.id, c.member_id, '' AS scopes, c.expires_at, c.last_seen_at AS used_at,
+                    m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
+             FROM logins c JOIN members m ON m.id = c.member_id WHERE c.token_hash = ?",
+            hash,
+        ),
+        Proof::Key(hash) => (
+            "SELECT c.id, c.member_id, c.scopes, c.expires_at, c.last_used_at AS used_at,
+                    m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
+             FROM api_keys c JOIN members m ON m.id = c.member_id WHERE c.key_hash = ?",
+            hash,
+        ),
+    };
+    let statement = sql(db.get_database_backend(), text, [hash.to_vec().into()]);
+    let Some(row) = Row::find_by_statement(statement).one(db).await? else {
+        return Ok(None);
+    };
+    refuse_banned(row.banned_at, row.banned_until, row.ban_reason.as_deref(), now)?;
+    let role = row.role.parse().map_err(|why| Error::internal(format!("the role of {} {why}", row.username)))?;
+    let via = match proof {
+        Proof::Session(_) => Via::Login(row.id),
+        Proof::Key(_) => Via::Key {
+            id: row.id,
+            scopes: row.scopes.split(' ').filter_map(|scope| scope.parse().ok()).collect(),
+        },
+    };
+    // A key that was never used is noted at its first use.
+    let expires_at = row.expires_at.unwrap_or(i64::MAX);
+    Ok(Some(Known::new(row.member_id, row.username, role, via, expires_at, row.used_at.unwrap_or(0))))
+}
+
+/// # Errors
+///
+/// `BANNED` with the reason and, where there is one, the end.
+pub fn refuse_banned(at: Option<i64>, until: Option<i64>, reason: Option<&str>, now: i64) -> Result<()> {
+    if at.is_none() || until.is_some_and(|until| until <= now) {
+        return Ok(());
+    }
+    let mut error = Error::new(Kind::Banned, "this account is banned");
+    if let Some(reason) = reason {
+        error = error.with("reason", reason);
+    }
+    if let Some(until) = until {
+        error = error.with("until", time::format(until));
+    }
+    Err(error)
+}
+
+/// The id of what a caller calls by, as clients see it.
+pub fn via_id(via: &Via) -> String {
+    match via {
+        Via::Login(id) => IdKind::Login.encode(*id),
+        Via::Key { id, .. } => IdKind::Key.encode(*id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(role: Role, via: Via) -> Caller {
+        Caller::Member(Arc::new(Known::new(Uuid::now_v7(), "alice".into(), role, via, i64::MAX, 0)))
+    }
+
+    fn key(scopes: &[Scope]) -> Via {
+        Via::Key { id: Uuid::now_v7(), scopes: scopes.to_vec() }
+    }
+
+    #[test]
+    fn rules_let_pass_whom_they_name() {
+        let nobody = Caller::Anonymous([127, 0, 0, 1].into());
+        let login = || Via::Login(Uuid::now_v7());
+        let read = Rule::scope(Scope::TriggersRead);
+        let moderate = Rule { role: Role::Moderator, ..Rule::scope(Scope::Moderate) };
+
+        assert!(nobody.may(&Rule::ANYONE).is_ok());
+        assert_eq!(nobody.may(&Rule::MEMBER).unwrap_err().kind(), Kind::Unauthenticated);
+        assert!(member(Role::Member, login()).may(&read).is_ok());
+        assert!(member(Role::Member, key(&[Scope::TriggersWrite])).may(&read).is_ok());
+        assert_eq!(
+            member(Role::Member, key(&[Scope::TriggersRead])).may(&Rule::scope(Scope::TriggersWrite)).unwrap_err().kind(),
+            Kind::Forbidden
+        );
+        assert!(member(Role::Member, key(&[])).may(&Rule::MEMBER).is_ok());
+        assert!(member(Role::Member, key(&[])).may(&Rule::LOGIN).is_err());
+        assert!(member(Role::Member, login()).may(&Rule::LOGIN).is_ok());
+        assert!(member(Role::Member, login()).may(&moderate).is_err());
+        assert!(member(Role::Admin, login()).may(&moderate).is_ok());
+        assert!(member(Role::Moderator, key(&[Scope::ChatRead])).may(&moderate).is_err());
+    }
+
+    #[test]
+    fn one_use_in_an_hour_is_noted_and_prolongs_a_login() {
+        let known = Known::new(Uuid::now_v7(), "alice".into(), Role::Member, Via::Login(Uuid::now_v7()), 50, 0);
+        assert!(known.note(2 * time::HOUR));
+        assert!(!known.note(2 * time::HOUR + 1));
+        assert_eq!(known.expires_at.load(Ordering::Relaxed), 2 * time::HOUR + LOGIN_LASTS);
+    }
+
+    #[test]
+    fn bans_end() {
+        assert!(refuse_banned(None, None, None, 10).is_ok());
+        assert!(refuse_banned(Some(1), Some(10), None, 10).is_ok());
+        assert_eq!(refuse_banned(Some(1), Some(11), None, 10).unwrap_err().kind(), Kind::Banned);
+        assert_eq!(refuse_banned(Some(1), None, None, 10).unwrap_err().kind(), Kind::Banned);
+    }
+}

@@ -1,0 +1,202 @@
+//! The connections, which nothing outside `gate` can reach: a pool for reading and the way to the writer.
+
+use std::{path::Path, time::Duration};
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, Value};
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// Connections for reading, on either database.
+const READERS: u32 = 4;
+/// Connections for writing on Postgres. SQLite has one, by its nature.
+const WRITERS: u32 = 8;
+/// Held while migrating on Postgres, so that of several nodes one migrates. Any number that nothing else uses.
+const MIGRATION_LOCK: i64 = 0x0062_616d_6269_6368;
+
+/// Which database, and where.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// The embedded database's file.
+    Sqlite(std::path::PathBuf),
+    /// A `postgres://` URL.
+    Postgres(SecretString),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Db {
+    pub read: DatabaseConnection,
+    pub write: DatabaseConnection,
+}
+
+impl Db {
+    /// Connects and brings the database up to this program.
+    ///
+    /// # Errors
+    ///
+    /// A database that cannot be opened, or that a newer program has changed.
+    pub async fn open(location: &Location) -> Result<Db> {
+        let db = match location {
+            Location::Sqlite(file) => {
+                if let Some(folder) = file.parent() {
+                    std::fs::create_dir_all(folder).map_err(Error::internal)?;
+                }
+                let write = sqlite(file, 1, false).await?;
+                migrate(&write).await?;
+                Db { read: sqlite(file, READERS, true).await?, write }
+            }
+            Location::Postgres(url) => {
+                let lock = postgres(url, 1).await?;
+                execute(&lock, "SELECT pg_advisory_lock($1)", [MIGRATION_LOCK.into()]).await?;
+                let migrated = migrate(&lock).await;
+                execute(&lock, "SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK.into()]).await?;
+                lock.close().await?;
+                migrated?;
+                Db { read: postgres(url, READERS).await?, write: postgres(url, WRITERS).await? }
+            }
+        };
+        Ok(db)
+    }
+
+    /// Writes what SQLite has in its log back into its file and closes the connections.
+    pub async fn close(self) -> Result<()> {
+        let sqlite = self.write.get_database_backend() == DbBackend::Sqlite;
+        self.read.close().await?;
+        if sqlite {
+            self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        }
+        Ok(self.write.close().await?)
+    }
+}
+
+async fn sqlite(file: &Path, connections: u32, read_only: bool) -> Result<DatabaseConnection> {
+    // The path is set on the options themselves: in a URL, some characters of a path would mean something else.
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    let file = file.to_owned();
+    options
+        .max_connections(connections)
+        .sqlx_logging(false)
+        .test_before_acquire(false)
+        .idle_timeout(None::<Duration>)
+        .max_lifetime(None::<Duration>)
+        .map_sqlx_sqlite_opts(move |options| {
+            let options = options
+                .in_memory(false)
+                .shared_cache(false)
+                .filename(&file)
+                .create_if_missing(!read_only)
+                .busy_timeout(Duration::from_secs(10))
+                .foreign_keys(true)
+                .pragma("cache_size", "-2048");
+            if read_only {
+                options.pragma("query_only", "ON")
+            } else {
+                options
+                    .pragma("journal_mode", "WAL")
+                    .pragma("synchronous", "FULL")
+                    .optimize_on_close(true, None)
+            }
+        });
+    Ok(Database::connect(options).await?)
+}
+
+async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url.expose_secret());
+    options
+        .max_connections(connections)
+        .sqlx_logging(false)
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(Duration::from_secs(30))
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_timeout(Duration::from_secs(5));
+    Ok(Database::connect(options).await?)
+}
+
+async fn migrate(connection: &DatabaseConnection) -> Result<()> {
+    let known: Vec<String> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
+    Migrator::install(connection).await?;
+    let applied = Migrator::get_migration_models(connection).await?;
+    if let Some(newer) = applied.iter().find(|one| !known.contains(&one.version)) {
+        return Err(Error::internal(format!(
+            "the database was changed by a newer version of this program (it has {}): run that version or a newer one",
+            newer.version
+        )));
+    }
+    if applied.len() < known.len() {
+        Migrator::up(connection, None).await?;
+    }
+    Ok(())
+}
+
+async fn execute(
+    connection: &DatabaseConnection,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<()> {
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    connection.execute_raw(statement).await?;
+    Ok(())
+}
+
+/// SQL text for both databases: `?` is a parameter, numbered for Postgres. No `?` may stand in a literal.
+pub fn sql(backend: DbBackend, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    if backend == DbBackend::Sqlite {
+        return Statement::from_sql_and_values(backend, text, values);
+    }
+    let mut numbered = String::with_capacity(text.len() + 16);
+    for (index, part) in text.split('?').enumerate() {
+        if index > 0 {
+            numbered.push('$');
+            numbered.push_str(&index.to_string());
+        }
+        numbered.push_str(part);
+    }
+    Statement::from_sql_and_values(backend, numbered, values)
+}
+
+/// A condition that `column` is one of a list of any length, given as one parameter: the statement's text does not
+/// change with the list, so that it is prepared once.
+pub fn any_uuid(backend: DbBackend, column: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("{column} IN (SELECT unhex(value) FROM json_each(?))"),
+        _ => format!("{column} = ANY(string_to_array(?, ',')::uuid[])"),
+    }
+}
+
+/// The parameter of [`any_uuid`].
+pub fn uuids(backend: DbBackend, ids: &[Uuid]) -> Value {
+    let sqlite = backend == DbBackend::Sqlite;
+    let mut text = String::with_capacity(ids.len() * 35 + 2);
+    for id in ids {
+        text.push_str(match (text.is_empty(), sqlite) {
+            (true, true) => "[\"",
+            (false, true) => "\",\"",
+            (true, false) => "",
+            (false, false) => ",",
+        });
+        let mut buffer = [0; 32];
+        text.push_str(id.simple().encode_lower(&mut buffer));
+    }
+    if sqlite {
+        text.push_str(if text.is_empty() { "[]" } else { "\"]" });
+    }
+    text.into()
+}
+
+/// As [`any_uuid`], for texts that hold neither quotes nor commas (usernames).
+pub fn any_text(backend: DbBackend, column: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("{column} IN (SELECT value FROM json_each(?))"),
+        _ => format!("{column} = ANY(string_to_array(?, ','))"),
+    }
+}
+
+/// The parameter of [`any_text`].
+pub fn texts(backend: DbBackend, texts: &[String]) -> Value {
+    match backend {
+        DbBackend::Sqlite => format!("[\"{}\"]", texts.join("\",\"")).into(),
+        _ => texts.join(",").into(),
+    }
+}

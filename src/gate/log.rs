@@ -1,0 +1,137 @@
+//! The log: events are written in the transaction of what caused them and read by everyone at their own pace.
+//!
+//! A subject's events are numbered under its row's lock, so their numbers follow the order of commits. Across subjects
+//! the order is that of the row id on SQLite (one writer) and of (transaction id, row id) on Postgres, where nothing is
+//! read that a transaction still running could come before.
+
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, Value};
+use uuid::Uuid;
+
+use super::{Permit, db::sql};
+use crate::{
+    error::{Error, Result},
+    event::EventKind,
+};
+
+/// The subject of what nodes must know of callers: logins and keys that ended, roles, bans.
+pub const CALLERS: Uuid = Uuid::nil();
+
+/// What was written into the log: whom to wake for it.
+#[derive(Clone, Debug)]
+pub(super) struct Happened {
+    pub subject: Uuid,
+    pub kind: EventKind,
+    pub object: Uuid,
+}
+
+pub(super) async fn append(
+    db: &impl ConnectionTrait,
+    now: i64,
+    kind: EventKind,
+    subject: Uuid,
+    actor: Option<Uuid>,
+    object: Uuid,
+) -> Result<(Uuid, Happened)> {
+    let backend = db.get_database_backend();
+    let id = Uuid::now_v7();
+    let numbered = sql(
+        backend,
+        "INSERT INTO subjects (id, last_seq) VALUES (?, 1)
+         ON CONFLICT (id) DO UPDATE SET last_seq = subjects.last_seq + 1 RETURNING last_seq",
+        [subject.into()],
+    );
+    let seq: i64 = db
+        .query_one_raw(numbered)
+        .await?
+        .ok_or_else(|| Error::internal("a subject that was numbered has no number"))?
+        .try_get_by_index(0)?;
+    let written = sql(
+        backend,
+        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [id.into(), subject.into(), seq.into(), kind.wire().into(), actor.into(), object.into(), now.into()],
+    );
+    db.execute_raw(written).await?;
+    Ok((id, Happened { subject, kind, object }))
+}
+
+/// The events of one subject after a place in it, at most `limit`, in order.
+pub async fn after(permit: &Permit, subject: Uuid, seq: i64, limit: u64) -> Result<Vec<entity::event::Model>> {
+    subject_events(permit.read(), subject, seq, limit).await
+}
+
+pub(super) async fn subject_events(
+    db: &impl ConnectionTrait,
+    subject: Uuid,
+    seq: i64,
+    limit: u64,
+) -> Result<Vec<entity::event::Model>> {
+    let statement = sql(
+        db.get_database_backend(),
+        "SELECT n, id, subject_id, seq, kind, actor_id, object_id, created_at FROM events
+         WHERE subject_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        [subject.into(), seq.into(), limit.into()],
+    );
+    Ok(entity::event::Entity::find().from_raw_sql(statement).all(db).await?)
+}
+
+/// The number of a subject's newest event, 0 where there is none.
+pub(super) async fn last_seq(db: &impl ConnectionTrait, subject: Uuid) -> Result<i64> {
+    let statement = sql(db.get_database_backend(), "SELECT last_seq FROM subjects WHERE id = ?", [subject.into()]);
+    match db.query_one_raw(statement).await? {
+        Some(row) => Ok(row.try_get_by_index(0)?),
+        None => Ok(0),
+    }
+}
+
+/// A place in the whole log, across subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromQueryResult)]
+pub struct Position {
+    /// The writing transaction on Postgres, 0 on SQLite.
+    pub tx: i64,
+    pub n: i64,
+}
+
+impl Position {
+    /// Before everything.
+    pub const START: Position = Position { tx: 0, n: 0 };
+}
+
+/// Where an event stands, if it is in the log.
+pub async fn position(permit: &Permit, event: Uuid) -> Result<Option<Position>> {
+    let db = permit.read();
+    let backend = db.get_database_backend();
+    let text = match backend {
+        DbBackend::Sqlite => "SELECT 0 AS tx, n FROM events WHERE id = ?",
+        _ => "SELECT tx::text::bigint AS tx, n FROM events WHERE id = ?",
+    };
+    Ok(Position::find_by_statement(sql(backend, text, [event.into()])).one(db).await?)
+}
+
+/// Events of the whole log after a place, in an order in which none appears later before one that was read.
+///
+/// `condition` is SQL over the table `events` with `?` for `values`.
+pub async fn read(
+    permit: &Permit,
+    after: Position,
+    condition: &str,
+    values: Vec<Value>,
+    limit: u64,
+) -> Result<Vec<entity::event::Model>> {
+    let db = permit.read();
+    let backend = db.get_database_backend();
+    let (place, order, mut parameters): (_, _, Vec<Value>) = match backend {
+        DbBackend::Sqlite => ("n > ?", "n", vec![after.n.into()]),
+        _ => (
+            "(tx, n) > (?::text::xid8, ?) AND tx < pg_snapshot_xmin(pg_current_snapshot())",
+            "tx, n",
+            vec![after.tx.to_string().into(), after.n.into()],
+        ),
+    };
+    parameters.extend(values);
+    parameters.push(limit.into());
+    let text = format!(
+        "SELECT n, id, subject_id, seq, kind, actor_id, object_id, created_at FROM events
+         WHERE {place} AND ({condition}) ORDER BY {order} LIMIT ?"
+    );
+    Ok(entity::event::Entity::find().from_raw_sql(sql(backend, &text, parameters)).all(db).await?)
+}

@@ -1,0 +1,308 @@
+//! Writing: owned operations, each whole or not at all.
+//!
+//! On SQLite one task writes: what has come together runs in one transaction, and callers hear of it after its commit,
+//! so that many share one wait for the disk. An operation that fails rolls back alone. On Postgres each operation is a
+//! transaction of its own.
+
+use std::sync::Arc;
+
+use async_graphql::futures_util::future::BoxFuture;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{
+    db::{Db, sql},
+    log::{self, Happened},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    event::EventKind,
+    time,
+};
+
+/// Something to write. It may run more than once (each time in a fresh or rolled-back transaction) before it takes
+/// effect once, so it brings its ids and random values along and touches nothing but the transaction.
+pub trait Operation: Send + Sync + 'static {
+    type Output: Send + 'static;
+
+    /// Subjects are locked (by [`Tx::emit`]) before members are changed, each by id, so that no two operations wait for
+    /// each other.
+    fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// The transaction that an operation runs in.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    db: &'a DatabaseTransaction,
+    now: i64,
+    happened: Vec<Happened>,
+}
+
+impl Tx<'_> {
+    /// Unix milliseconds at which the operation started: one time for all that it writes.
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// Writes an event of `subject` into the log, in this transaction; readers are woken after the commit.
+    pub async fn emit(&mut self, kind: EventKind, subject: Uuid, actor: Option<Uuid>, object: Uuid) -> Result<Uuid> {
+        let (id, happened) = log::append(self.db, self.now, kind, subject, actor, object).await?;
+        self.happened.push(happened);
+        Ok(id)
+    }
+
+    /// Makes every node forget what it knows of a member as a caller: after a change of role, password, logins, keys or
+    /// standing.
+    pub async fn revoke(&mut self, member: Uuid) -> Result<()> {
+        let (_, happened) =
+            log::append(self.db, self.now, EventKind::CallerChanged, log::CALLERS, None, member).await?;
+        self.happened.push(happened);
+        Ok(())
+    }
+
+    /// Runs SQL with `?` for parameters; the number of rows that it changed.
+    pub async fn execute(&self, text: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
+        Ok(self.db.execute_raw(sql(self.backend(), text, values)).await?.rows_affected())
+    }
+
+    pub fn backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Tx<'_> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.db.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.db.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.db.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.db.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.db.query_all_raw(statement).await
+    }
+}
+
+/// How many operations share a transaction at most.
+const BATCH: usize = 256;
+/// How many operations may wait for the writer before further ones are refused.
+const QUEUE: usize = 4_096;
+/// How often an operation is tried on Postgres when others were in its way.
+const TRIES: u32 = 5;
+
+#[derive(Clone, Debug)]
+pub(super) enum Writer {
+    Together(mpsc::Sender<Box<dyn Job>>),
+    Alone(DatabaseConnection, After),
+}
+
+/// What is told of events once they are committed.
+#[derive(Clone)]
+pub(super) struct After(Arc<dyn Fn(&[Happened]) + Send + Sync>);
+
+impl std::fmt::Debug for After {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("After")
+    }
+}
+
+impl Writer {
+    pub fn start(db: &Db, after: impl Fn(&[Happened]) + Send + Sync + 'static) -> Writer {
+        let after = After(Arc::new(after));
+        if db.write.get_database_backend() != DbBackend::Sqlite {
+            return Writer::Alone(db.write.clone(), after);
+        }
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(write_together(db.write.clone(), jobs, after));
+        Writer::Together(queue)
+    }
+
+    /// Runs an operation and answers when it is on disk. What has been accepted runs even if the caller goes away.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, and `UNAVAILABLE` when too much is waiting.
+    pub async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        match self {
+            Writer::Together(queue) => {
+                let (reply, answer) = oneshot::channel();
+                let job = Box::new(Queued { operation, outcome: None, reply });
+                queue.try_send(job).map_err(|_| overloaded())?;
+                answer.await.map_err(|_| overloaded())?
+            }
+            Writer::Alone(connection, after) => {
+                let (connection, after) = (connection.clone(), after.clone());
+                // A task of its own: the operation is whole or not at all, also when its caller goes away.
+                let written = tokio::spawn(async move { write_alone(&connection, &operation, &after).await });
+                written.await.map_err(Error::internal)?
+            }
+        }
+    }
+}
+
+fn overloaded() -> Error {
+    Error::new(Kind::Unavailable, "too much is being written, try again").with("retryAfter", 1)
+}
+
+/// An operation in the queue, whatever its output.
+pub(super) trait Job: Send {
+    /// Runs the operation; what it would emit, or that it failed.
+    fn run<'a>(&'a mut self, db: &'a DatabaseTransaction) -> BoxFuture<'a, Result<Vec<Happened>, ()>>;
+    /// Tells the caller, who hears of a success only if `committed` is one too.
+    fn answer(self: Box<Self>, committed: &Result<()>);
+}
+
+impl std::fmt::Debug for dyn Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+struct Queued<O: Operation> {
+    operation: O,
+    outcome: Option<Result<O::Output>>,
+    reply: oneshot::Sender<Result<O::Output>>,
+}
+
+impl<O: Operation> Job for Queued<O> {
+    fn run<'a>(&'a mut self, db: &'a DatabaseTransaction) -> BoxFuture<'a, Result<Vec<Happened>, ()>> {
+        Box::pin(async move {
+            let mut tx = Tx { db, now: time::now(), happened: Vec::new() };
+            let outcome = self.operation.run(&mut tx).await;
+            let run = if outcome.is_ok() { Ok(tx.happened) } else { Err(()) };
+            self.outcome = Some(outcome);
+            run
+        })
+    }
+
+    fn answer(self: Box<Self>, committed: &Result<()>) {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), outcome) => outcome.expect("what was committed was run"),
+            (Err(_), Some(Err(own))) => Err(own),
+            (Err(error), _) => Err(error.clone()),
+        };
+        // A caller who went away does not need the answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+async fn write_together(connection: DatabaseConnection, mut queue: mpsc::Receiver<Box<dyn Job>>, after: After) {
+    let mut jobs = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        let (committed, happened) = match write_batch(&connection, &mut jobs).await {
+            Ok(happened) => (Ok(()), happened),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        if !happened.is_empty() {
+            (after.0)(&happened);
+        }
+        for job in jobs.drain(..) {
+            job.answer(&committed);
+        }
+    }
+}
+
+/// Runs the jobs in one transaction. First without savepoints, which cost two statements a job; if one fails, all is
+/// rolled back and run again with them, so that only what failed is undone.
+async fn write_batch(connection: &DatabaseConnection, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Happened>> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    };
+    let transaction = connection.begin_with_options(options.clone()).await?;
+    let mut happened = Vec::new();
+    let mut failed = false;
+    for job in jobs.iter_mut() {
+        match job.run(&transaction).await {
+            Ok(more) => happened.extend(more),
+            Err(()) => {
+                failed = true;
+                break;
+            }
+        }
+    }
+    if !failed {
+        transaction.commit().await?;
+        return Ok(happened);
+    }
+    transaction.rollback().await?;
+    if let [_] = jobs {
+        return Ok(Vec::new());
+    }
+
+    let transaction = connection.begin_with_options(options).await?;
+    let mut happened = Vec::new();
+    for job in jobs.iter_mut() {
+        transaction.execute_unprepared("SAVEPOINT job").await?;
+        match job.run(&transaction).await {
+            Ok(more) => happened.extend(more),
+            Err(()) => {
+                transaction.execute_unprepared("ROLLBACK TO job").await?;
+            }
+        }
+        transaction.execute_unprepared("RELEASE job").await?;
+    }
+    transaction.commit().await?;
+    Ok(happened)
+}
+
+async fn write_alone<O: Operation>(connection: &DatabaseConnection, operation: &O, after: &After) -> Result<O::Output> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_alone(connection, operation).await {
+            Ok((output, happened)) => {
+                if !happened.is_empty() {
+                    (after.0)(&happened);
+                }
+                return Ok(output);
+            }
+            Err(error) if tries < TRIES && is_in_the_way(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn try_alone<O: Operation>(connection: &DatabaseConnection, operation: &O) -> Result<(O::Output, Vec<Happened>)> {
+    let transaction = connection.begin().await?;
+    let mut tx = Tx { db: &transaction, now: time::now(), happened: Vec::new() };
+    let outcome = operation.run(&mut tx).await;
+    let happened = std::mem::take(&mut tx.happened);
+    match outcome {
+        Ok(output) => {
+            transaction.commit().await?;
+            Ok((output, happened))
+        }
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
+    }
+}
+
+/// Whether Postgres ended the transaction for another's sake: a deadlock (40P01) or a serialization failure (40001).
+fn is_in_the_way(error: &Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let text = error.to_string();
+        if text.contains("deadlock detected") || text.contains("could not serialize access") {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

@@ -1,0 +1,84 @@
+//! What a resolver has at hand: the request's admission, where it came from, and what its answer is to carry.
+
+use std::sync::Mutex;
+
+use async_graphql::{Context, parser::types::OperationType};
+use serde::Serialize;
+
+use crate::{
+    accounts::{Origin, Token, password::Passwords},
+    error::{Error, Result},
+    gate::{Admission, Permit, rules},
+    loaders::Loaders,
+};
+
+/// One request.
+pub struct Request {
+    pub origin: Origin,
+    pub cookie: Mutex<Option<CookieChange>>,
+}
+
+/// What the answer does to the session cookie.
+#[derive(Debug, Clone)]
+pub enum CookieChange {
+    Set(Token),
+    Clear,
+}
+
+impl Request {
+    pub fn new(origin: Origin) -> Self {
+        Self { origin, cookie: Mutex::new(None) }
+    }
+
+    /// The last change counts.
+    pub fn change_cookie(&self, change: CookieChange) {
+        *self.cookie.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(change);
+    }
+
+    pub fn take_cookie(&self) -> Option<CookieChange> {
+        self.cookie.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
+pub fn request<'a>(ctx: &Context<'a>) -> &'a Request {
+    ctx.data_unchecked::<std::sync::Arc<Request>>()
+}
+
+pub fn loaders<'a>(ctx: &Context<'a>) -> &'a Loaders {
+    ctx.data_unchecked::<Loaders>()
+}
+
+pub fn passwords<'a>(ctx: &Context<'a>) -> &'a Passwords {
+    ctx.data_unchecked::<Passwords>()
+}
+
+pub fn admission<'a>(ctx: &Context<'a>) -> Result<&'a Admission> {
+    ctx.data_opt::<Admission>()
+        .ok_or_else(|| Error::internal("a request that was not admitted"))
+}
+
+/// The permit of the root field that is being resolved, by its rule.
+pub fn permit(ctx: &Context<'_>) -> Result<Permit> {
+    let (_, rule) = rule(ctx)?;
+    admission(ctx)?.permit(rule)
+}
+
+/// The permit of a mutation that takes an idempotency key, for these arguments.
+pub fn permit_once(ctx: &Context<'_>, arguments: &impl Serialize) -> Result<Permit> {
+    let (field, rule) = rule(ctx)?;
+    admission(ctx)?.permit_once(rule, field, arguments)
+}
+
+fn rule(ctx: &Context<'_>) -> Result<(&'static str, &'static rules::Rule)> {
+    let root = match ctx.query_env.operation.node.ty {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
+    };
+    let name = ctx.item.node.name.node.as_str();
+    rules::FIELDS
+        .iter()
+        .find(|row| row.0 == root && row.1 == name)
+        .map(|row| (row.1, &row.2))
+        .ok_or_else(|| Error::internal(format!("{root}.{name} has no rule")))
+}

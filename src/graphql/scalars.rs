@@ -1,0 +1,57 @@
+//! The schema's own scalars. They take any text: what is wrong with it is said by the operation, which knows the field.
+
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use serde::Serialize;
+
+use crate::{text::Checks, time};
+
+/// RFC 3339, UTC, whole seconds: 2025-01-01T00:00:00Z
+#[derive(Clone, Debug)]
+pub struct DateTime(String);
+
+impl DateTime {
+    /// From Unix milliseconds.
+    pub fn new(millis: i64) -> Self {
+        Self(time::format(millis))
+    }
+
+    /// Unix milliseconds; 0, and a refusal, where the text is no time.
+    pub fn check(&self, checks: &mut Checks, field: &str) -> i64 {
+        time::parse(&self.0).unwrap_or_else(|| {
+            checks.refuse(field, "must be a time such as 2025-01-01T00:00:00Z");
+            0
+        })
+    }
+}
+
+#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
+/// An absolute http or https URL of at most 2048 characters.
+#[derive(Clone, Debug, Serialize)]
+pub struct Url(pub String);
+
+#[Scalar(name = "URL")]
+impl ScalarType for Url {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}

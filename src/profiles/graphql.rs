@@ -1,0 +1,233 @@
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+use entity::member;
+
+use super::{Change, Order, Page, xp};
+use crate::{
+    error::{Error, Result},
+    gate::{Permit, rules::Role},
+    graphql::{
+        context::{loaders, permit, permit_once},
+        page::{self, Entry, connection, no_cursor},
+        scalars::{DateTime, Url},
+    },
+    id::IdKind,
+    profiles,
+    triggers::{self, graphql::Trigger},
+};
+
+/// A member as all members see them. What they may keep private is on the profile.
+#[derive(Clone)]
+pub struct User {
+    row: Arc<member::Model>,
+    permit: Permit,
+}
+
+impl User {
+    pub fn new(row: impl Into<Arc<member::Model>>, permit: &Permit) -> Self {
+        Self { row: row.into(), permit: permit.clone() }
+    }
+}
+
+/// A member as all members see them. What they may keep private is on the profile.
+#[Object]
+impl User {
+    /// The member's id, `user_…`.
+    pub async fn id(&self) -> ID {
+        IdKind::User.encode(self.row.id).into()
+    }
+
+    /// The name by which members are found, whatever its case. It does not change.
+    async fn username(&self) -> &str {
+        &self.row.username
+    }
+
+    /// What the member may do beside what every member may.
+    async fn role(&self) -> Result<Role> {
+        self.row.role.parse().map_err(Error::internal::<String>)
+    }
+
+    /// When the member registered.
+    async fn created_at(&self) -> DateTime {
+        DateTime::new(self.row.created_at)
+    }
+
+    /// Null, without an error, where it is private and the caller is neither its owner nor a moderator.
+    async fn profile(&self) -> Option<Profile> {
+        profiles::may_see(self.permit.caller(), &self.row).ok()?;
+        Some(Profile { row: self.row.clone(), permit: self.permit.clone() })
+    }
+}
+
+/// What a member shows of themselves.
+#[derive(Clone)]
+pub struct Profile {
+    row: Arc<member::Model>,
+    permit: Permit,
+}
+
+impl Profile {
+    /// Of a row that the caller may see.
+    pub fn new(row: impl Into<Arc<member::Model>>, permit: &Permit) -> Self {
+        Self { row: row.into(), permit: permit.clone() }
+    }
+}
+
+/// What a member shows of themselves.
+#[Object]
+impl Profile {
+    /// The profile's id, `profile_…`.
+    pub async fn id(&self) -> ID {
+        IdKind::Profile.encode(self.row.id).into()
+    }
+
+    /// Whose profile it is.
+    async fn username(&self) -> &str {
+        &self.row.username
+    }
+
+    /// What the member wants to be called; the username until they say otherwise.
+    async fn display_name(&self) -> &str {
+        &self.row.display_name
+    }
+
+    /// A picture of the member.
+    async fn avatar_url(&self) -> Option<Url> {
+        self.row.avatar_url.clone().map(Url)
+    }
+
+    /// Whether others than the member and moderators may see this profile.
+    async fn is_public(&self) -> bool {
+        self.row.is_public
+    }
+
+    /// Experience points, given by the server.
+    async fn xp(&self) -> i32 {
+        self.row.xp
+    }
+
+    /// The largest n with 50·n² ≤ xp, at least 1: 1250 xp is level 5.
+    async fn level(&self) -> i32 {
+        xp::level(self.row.xp)
+    }
+
+    /// When the member registered.
+    async fn created_at(&self) -> DateTime {
+        DateTime::new(self.row.created_at)
+    }
+
+    /// The triggers that this member has activated, first activated first; to others only the public ones.
+    async fn triggers(&self, ctx: &Context<'_>) -> Result<Vec<Trigger>> {
+        let rows = triggers::active(&self.permit, loaders(ctx), self.row.id).await?;
+        Ok(rows.into_iter().map(|row| Trigger::new(row, None, &self.permit)).collect())
+    }
+}
+
+impl Entry for Profile {
+    /// Serves both orders: an XP and a username.
+    fn cursor(&self) -> String {
+        page::opaque(&format!("{}:{}", self.row.xp, self.row.username_key))
+    }
+}
+
+fn read_cursor(cursor: &str) -> Result<(i32, String)> {
+    let text = page::reveal(cursor)?;
+    let (xp, username) = text.split_once(':').ok_or_else(|| no_cursor("after"))?;
+    Ok((xp.parse().map_err(|_| no_cursor("after"))?, username.to_owned()))
+}
+
+connection!(ProfileConnection, ProfileEdge, Profile, "profiles");
+
+/// How profiles are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub enum ProfileOrder {
+    /// By username, from A to Z.
+    Username,
+    /// By experience points, most first: the leaderboard.
+    Xp,
+}
+
+/// What is absent stays. `avatarUrl: null` takes the avatar away; null elsewhere is as absent.
+#[derive(InputObject)]
+pub struct UpdateProfileInput {
+    /// 1 to 64 characters.
+    display_name: Option<String>,
+    /// The address of a picture, or null to take it away.
+    avatar_url: MaybeUndefined<Url>,
+    /// Whether others than the member and moderators may see the profile.
+    is_public: Option<bool>,
+}
+
+/// The profile as it is now.
+#[derive(SimpleObject)]
+pub struct UpdateProfilePayload {
+    /// The caller's profile.
+    profile: Profile,
+}
+
+#[derive(Default)]
+pub struct ProfileQuery;
+
+#[Object]
+impl ProfileQuery {
+    /// The profile of a member.
+    async fn profile(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whose profile, whatever the case.")] username: String,
+    ) -> Result<Option<Profile>> {
+        let permit = permit(ctx)?;
+        let row = profiles::by_username(&permit, loaders(ctx), &username).await?;
+        Ok(Some(Profile::new(row, &permit)))
+    }
+
+    /// The profiles that the caller may see; by XP it is the leaderboard.
+    async fn profiles(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Text that the username or display name has, whatever the case.")] search: Option<String>,
+        #[graphql(desc = "How they are listed.", default_with = "ProfileOrder::Username")] order_by: ProfileOrder,
+        #[graphql(desc = "How many at most, 1 to 100.", default = 50)] first: i32,
+        #[graphql(desc = "The cursor of the entry to start after.")] after: Option<String>,
+    ) -> Result<Option<ProfileConnection>> {
+        let permit = permit(ctx)?;
+        let first = page::first(first)?;
+        let order = match order_by {
+            ProfileOrder::Username => Order::Username,
+            ProfileOrder::Xp => Order::Xp,
+        };
+        let start = after.as_deref().map(read_cursor).transpose()?;
+        let asked = Page { search, order, after: start, limit: first as u64 + 1 };
+        let rows = profiles::list(&permit, asked).await?;
+        let rows = rows.into_iter().map(|row| Profile::new(row, &permit)).collect();
+        Ok(Some(ProfileConnection::forwards(rows, first, after.is_some())))
+    }
+}
+
+#[derive(Default)]
+pub struct ProfileMutation;
+
+#[Object]
+impl ProfileMutation {
+    /// Changes the caller's own profile.
+    async fn update_profile(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The caller's username.")] username: String,
+        #[graphql(desc = "What to change.")] input: UpdateProfileInput,
+    ) -> Result<Option<UpdateProfilePayload>> {
+        let change = Change {
+            display_name: input.display_name,
+            avatar_url: match input.avatar_url {
+                MaybeUndefined::Undefined => None,
+                MaybeUndefined::Null => Some(None),
+                MaybeUndefined::Value(url) => Some(Some(url.0)),
+            },
+            is_public: input.is_public,
+        };
+        let permit = permit_once(ctx, &(username.to_ascii_lowercase(), &change))?;
+        let row = profiles::update(&permit, loaders(ctx), &username, change).await?;
+        Ok(Some(UpdateProfilePayload { profile: Profile::new(row, &permit) }))
+    }
+}

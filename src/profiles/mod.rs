@@ -1,0 +1,138 @@
+//! Members as others see them: profiles, who may see them, and the XP that they earn.
+
+use entity::member;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Kind, Result},
+    event::EventKind,
+    gate::{Operation, Permit, Tx, callers::Caller},
+    loaders::Loaders,
+    text::{Checks, NAME, fold},
+};
+
+pub mod graphql;
+mod store;
+pub mod xp;
+
+pub use store::{Order, Page};
+
+/// The profile of a username, whatever its case.
+///
+/// # Errors
+///
+/// `NOT_FOUND`, and `PROFILE_PRIVATE` for others than its owner and moderators.
+pub async fn by_username(permit: &Permit, loaders: &Loaders, username: &str) -> Result<member::Model> {
+    let found = loaders.member_by_username(username.to_ascii_lowercase()).await?;
+    permit.see(found.ok_or_else(|| Error::not_found("profile"))?, may_see)
+}
+
+/// The profile of a member.
+///
+/// # Errors
+///
+/// As [`by_username`].
+pub async fn by_member(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<member::Model> {
+    let found = loaders.member(member).await?;
+    permit.see(found.ok_or_else(|| Error::not_found("profile"))?, may_see)
+}
+
+/// The caller's own member row.
+///
+/// # Errors
+///
+/// `UNAUTHENTICATED` for nobody.
+pub async fn own(permit: &Permit, loaders: &Loaders) -> Result<member::Model> {
+    by_member(permit, loaders, permit.member()?.member).await
+}
+
+/// A member as all members see them.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn user(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<member::Model> {
+    let found = loaders.member(member).await?;
+    permit.see(found.ok_or_else(|| Error::not_found("user"))?, |_, _| Ok(()))
+}
+
+/// A private profile is for its owner and for moderators.
+pub fn may_see(caller: &Caller, profile: &member::Model) -> Result<()> {
+    if profile.is_public || caller.is(profile.id) || caller.moderates() {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::ProfilePrivate, "this profile is private"))
+    }
+}
+
+/// The profiles that the caller may see.
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
+    store::list(permit, page).await
+}
+
+/// What a member changes of the profile; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Change {
+    pub display_name: Option<String>,
+    /// `Some(None)` takes the avatar away.
+    pub avatar_url: Option<Option<String>>,
+    pub is_public: Option<bool>,
+}
+
+/// Changes the caller's own profile.
+///
+/// # Errors
+///
+/// `NOT_FOUND` for no such member, `FORBIDDEN` for another's profile, `VALIDATION_FAILED`.
+pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: Change) -> Result<member::Model> {
+    let caller = permit.member()?;
+    if caller.username.to_ascii_lowercase() != username.to_ascii_lowercase() {
+        let other = loaders.member_by_username(username.to_ascii_lowercase()).await?;
+        return Err(match other {
+            Some(_) => Error::new(Kind::Forbidden, "this profile is another member's"),
+            None => Error::not_found("profile"),
+        });
+    }
+    let mut checks = Checks::new();
+    let display_name = change.display_name.as_deref().map(|name| checks.name("displayName", name, NAME));
+    if let Some(Some(url)) = &change.avatar_url {
+        checks.url("avatarUrl", url);
+    }
+    checks.done()?;
+    permit.write_once(Update { member: caller.member, change: Change { display_name, ..change } }).await
+}
+
+struct Update {
+    member: Uuid,
+    change: Change,
+}
+
+impl Operation for Update {
+    type Output = member::Model;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
+        tx.emit(EventKind::ProfileUpdate, self.member, Some(self.member), self.member).await?;
+        store::update(tx, self.member, &self.change).await
+    }
+}
+
+/// What a search for members looks in.
+pub fn search_key(username: &str, display_name: &str) -> String {
+    fold(&format!("{username}\n{display_name}"))
+}
+
+/// Unchecked rows for the loaders.
+pub(crate) async fn load_members(permit: &Permit, ids: &[Uuid]) -> Result<Vec<member::Model>> {
+    store::by_ids(permit, ids).await
+}
+
+pub(crate) async fn load_members_by_username(permit: &Permit, usernames: &[String]) -> Result<Vec<member::Model>> {
+    store::by_usernames(permit, usernames).await
+}
+
+
+/// A member's row as an operation has left it.
+pub(crate) async fn row(tx: &Tx<'_>, id: Uuid) -> Result<member::Model> {
+    store::by_id(tx, id).await
+}

@@ -1,0 +1,109 @@
+use entity::member;
+use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, Set, Unchanged, Value};
+use uuid::Uuid;
+
+use super::{Change, search_key};
+use crate::{
+    error::{Error, Result},
+    gate::{Permit, Tx, any_text, any_uuid, sql, texts, uuids},
+    text::like,
+};
+
+/// How profiles are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Username,
+    Xp,
+}
+
+/// A part of the list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub search: Option<String>,
+    pub order: Order,
+    /// The XP and the folded username of the profile to start after.
+    pub after: Option<(i32, String)>,
+    pub limit: u64,
+}
+
+pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<member::Model>> {
+    let backend = permit.gate().backend();
+    let text = format!("SELECT * FROM members WHERE {}", any_uuid(backend, "id"));
+    let statement = sql(backend, &text, [uuids(backend, ids)]);
+    Ok(member::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+}
+
+pub async fn by_usernames(permit: &Permit, usernames: &[String]) -> Result<Vec<member::Model>> {
+    let backend = permit.gate().backend();
+    // What cannot be a username cannot be in the list either.
+    let usernames: Vec<String> = usernames.iter().filter(|name| could_be_username(name)).cloned().collect();
+    let text = format!("SELECT * FROM members WHERE {}", any_text(backend, "username_key"));
+    let statement = sql(backend, &text, [texts(backend, &usernames)]);
+    Ok(member::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+}
+
+fn could_be_username(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
+    let backend = permit.gate().backend();
+    let mut conditions = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    if !permit.caller().moderates() {
+        conditions.push("(is_public OR id = ?)");
+        values.push(permit.member()?.member.into());
+    }
+    if let Some(search) = &page.search {
+        conditions.push("search_key LIKE ? ESCAPE '\\'");
+        values.push(like(search).into());
+    }
+    match (page.order, page.after) {
+        (_, None) => {}
+        (Order::Username, Some((_, username))) => {
+            conditions.push("username_key > ?");
+            values.push(username.into());
+        }
+        (Order::Xp, Some((xp, username))) => {
+            conditions.push("(xp < ? OR (xp = ? AND username_key > ?))");
+            values.extend([xp.into(), xp.into(), username.into()]);
+        }
+    }
+    if conditions.is_empty() {
+        conditions.push("1 = 1");
+    }
+    let order = match page.order {
+        Order::Username => "username_key",
+        Order::Xp => "xp DESC, username_key",
+    };
+    values.push(page.limit.into());
+    let text = format!("SELECT * FROM members WHERE {} ORDER BY {order} LIMIT ?", conditions.join(" AND "));
+    let statement = sql(backend, &text, values);
+    Ok(member::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+}
+
+pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Model> {
+    let current = by_id(tx, id).await?;
+    let mut row = member::ActiveModel { id: Unchanged(id), ..Default::default() };
+    if let Some(display_name) = &change.display_name {
+        row.search_key = Set(search_key(&current.username, display_name));
+        row.display_name = Set(display_name.clone());
+    }
+    if let Some(avatar_url) = &change.avatar_url {
+        row.avatar_url = Set(avatar_url.clone());
+    }
+    if let Some(is_public) = change.is_public {
+        row.is_public = Set(is_public);
+    }
+    if !row.is_changed() {
+        return Ok(current);
+    }
+    Ok(row.update(tx).await?)
+}
+
+/// The row of a member who is in the middle of changing it.
+pub async fn by_id(db: &impl ConnectionTrait, id: Uuid) -> Result<member::Model> {
+    let statement = sql(db.get_database_backend(), "SELECT * FROM members WHERE id = ?", [id.into()]);
+    let found = member::Entity::find().from_raw_sql(statement).one(db).await?;
+    found.ok_or_else(|| Error::not_found("member"))
+}

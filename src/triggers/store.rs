@@ -1,0 +1,325 @@
+use std::{collections::HashMap, sync::Arc};
+
+use entity::{consent, member, trigger};
+use sea_orm::{ActiveModelTrait, DbBackend, EntityTrait, FromQueryResult, QueryResult, Set, Value};
+use uuid::Uuid;
+
+use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
+use crate::{
+    error::{Error, Kind, Result},
+    gate::{Permit, Tx, any_uuid, sql, uuids},
+    text::{fold, like},
+};
+
+/// A part of the list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub search: Option<String>,
+    /// A folded username.
+    pub creator: Option<String>,
+    /// The trigger to start after.
+    pub after: Option<Uuid>,
+    pub limit: u64,
+}
+
+/// A trigger with who wrote it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub trigger: trigger::Model,
+    pub creator: Arc<member::Model>,
+}
+
+pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<trigger::Model>> {
+    let backend = permit.gate().backend();
+    let text = format!("SELECT * FROM triggers WHERE {}", any_uuid(backend, "id"));
+    let statement = sql(backend, &text, [uuids(backend, ids)]);
+    Ok(trigger::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+}
+
+#[derive(FromQueryResult)]
+struct Active {
+    member_id: Uuid,
+    #[sea_orm(nested)]
+    trigger: trigger::Model,
+}
+
+pub async fn active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, trigger::Model)>> {
+    let backend = permit.gate().backend();
+    let text = format!(
+        "SELECT a.member_id, t.* FROM activations a JOIN triggers t ON t.id = a.trigger_id WHERE {}
+         ORDER BY a.activated_at, a.trigger_id",
+        any_uuid(backend, "a.member_id")
+    );
+    let rows = Active::find_by_statement(sql(backend, &text, [uuids(backend, members)])).all(permit.read()).await?;
+    Ok(rows.into_iter().map(|row| (row.member_id, row.trigger)).collect())
+}
+
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
+    let backend = permit.gate().backend();
+    let mut conditions = vec!["(t.is_public OR t.creator_id = ?)"];
+    let mut values: Vec<Value> = vec![permit.member()?.member.into()];
+    if let Some(search) = &page.search {
+        conditions.push("t.search_key LIKE ? ESCAPE '\\'");
+        values.push(like(search).into());
+    }
+    if let Some(creator) = &page.creator {
+        conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)");
+        values.push(creator.as_str().into());
+    }
+    if let Some(after) = page.after {
+        conditions.push("t.id < ?");
+        values.push(after.into());
+    }
+    values.push(page.limit.into());
+    let text = format!("SELECT t.* FROM triggers t WHERE {} ORDER BY t.id DESC LIMIT ?", conditions.join(" AND "));
+    let triggers = trigger::Entity::find().from_raw_sql(sql(backend, &text, values)).all(permit.read()).await?;
+
+    let mut creators: Vec<Uuid> = triggers.iter().map(|trigger| trigger.creator_id).collect();
+    creators.sort_unstable();
+    creators.dedup();
+    let text = format!("SELECT * FROM members WHERE {}", any_uuid(backend, "id"));
+    let statement = sql(backend, &text, [uuids(backend, &creators)]);
+    let creators: HashMap<Uuid, Arc<member::Model>> = member::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?
+        .into_iter()
+        .map(|member| (member.id, Arc::new(member)))
+        .collect();
+    // A creator who has gone in between took the trigger along.
+    Ok(triggers
+        .into_iter()
+        .filter_map(|trigger| Some(Listed { creator: creators.get(&trigger.creator_id)?.clone(), trigger }))
+        .collect())
+}
+
+pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New) -> Result<trigger::Model> {
+    let row = trigger::Model {
+        id,
+        creator_id: creator,
+        name_key: fold(&new.name),
+        search_key: search_key(&new.name, &new.description),
+        name: new.name.clone(),
+        description: new.description.clone(),
+        content: new.content.clone(),
+        is_public: new.is_public,
+        revision: 1,
+        created_at: tx.now(),
+    };
+    let written = tx
+        .execute(
+            "INSERT INTO triggers (id, creator_id, name, name_key, description, content, is_public, revision, search_key,
+                 created_at)
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM triggers WHERE creator_id = ?) < ?",
+            [
+                row.id.into(),
+                row.creator_id.into(),
+                row.name.as_str().into(),
+                row.name_key.as_str().into(),
+                row.description.as_str().into(),
+                row.content.as_str().into(),
+                row.is_public.into(),
+                row.revision.into(),
+                row.search_key.as_str().into(),
+                row.created_at.into(),
+                creator.into(),
+                (MOST_WRITTEN as i64).into(),
+            ],
+        )
+        .await
+        .map_err(taken)?;
+    if written == 0 {
+        let message = format!("a member may have written {MOST_WRITTEN} triggers at most");
+        return Err(Error::new(Kind::Conflict, message));
+    }
+    Ok(row)
+}
+
+pub async fn update(tx: &Tx<'_>, row: trigger::Model) -> Result<trigger::Model> {
+    let row = trigger::Model {
+        name_key: fold(&row.name),
+        search_key: search_key(&row.name, &row.description),
+        ..row
+    };
+    let changes = trigger::ActiveModel::from(row).reset_all();
+    changes.update(tx).await.map_err(|error| taken(error.into()))
+}
+
+fn search_key(name: &str, description: &str) -> String {
+    fold(&format!("{name}\n{description}"))
+}
+
+fn taken(error: Error) -> Error {
+    match error.unique_violation() {
+        true => Error::new(Kind::Conflict, "you have a trigger of this name already"),
+        false => error,
+    }
+}
+
+/// The trigger, held until the end of the transaction.
+pub async fn lock(tx: &Tx<'_>, id: Uuid) -> Result<Option<trigger::Model>> {
+    let text = match tx.backend() {
+        DbBackend::Postgres => "SELECT * FROM triggers WHERE id = ? FOR UPDATE",
+        _ => "SELECT * FROM triggers WHERE id = ?",
+    };
+    Ok(trigger::Entity::find().from_raw_sql(sql(tx.backend(), text, [id.into()])).one(tx).await?)
+}
+
+/// The caller's trigger, held until the end of the transaction.
+///
+/// # Errors
+///
+/// `NOT_FOUND`, and `FORBIDDEN` for another's public one.
+pub async fn own(tx: &Tx<'_>, id: Uuid, caller: Uuid) -> Result<trigger::Model> {
+    match lock(tx, id).await? {
+        Some(row) if row.creator_id == caller => Ok(row),
+        Some(row) if row.is_public => Err(Error::new(Kind::Forbidden, "this trigger is another member's")),
+        _ => Err(Error::not_found("trigger")),
+    }
+}
+
+pub async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
+    tx.execute("DELETE FROM triggers WHERE id = ?", [id.into()]).await?;
+    Ok(())
+}
+
+/// Whether the consent is new: to a trigger that was not active, or not in this revision.
+pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Result<bool> {
+    let active = "SELECT count(*) FROM activations WHERE member_id = ? AND trigger_id <> ?";
+    let count = sql(tx.backend(), active, [member.into(), trigger.id.into()]);
+    let count: i64 = one(tx, count).await?.try_get_by_index(0)?;
+    if count >= MOST_ACTIVE as i64 {
+        let message = format!("a member may have {MOST_ACTIVE} triggers active at most");
+        return Err(Error::new(Kind::Conflict, message));
+    }
+    let changed = tx
+        .execute(
+            "INSERT INTO activations (member_id, trigger_id, revision, activated_at) VALUES (?, ?, ?, ?)
+             ON CONFLICT (member_id, trigger_id) DO UPDATE SET revision = excluded.revision
+             WHERE activations.revision <> excluded.revision",
+            [member.into(), trigger.id.into(), trigger.revision.into(), tx.now().into()],
+        )
+        .await?;
+    Ok(changed > 0)
+}
+
+/// Whether it was active.
+pub async fn deactivate(tx: &Tx<'_>, member: Uuid, trigger: Uuid) -> Result<bool> {
+    let gone = tx
+        .execute("DELETE FROM activations WHERE member_id = ? AND trigger_id = ?", [member.into(), trigger.into()])
+        .await?;
+    Ok(gone > 0)
+}
+
+/// Whether that is a change.
+pub async fn set_paused(tx: &Tx<'_>, member: Uuid, paused: bool) -> Result<bool> {
+    let changed = tx
+        .execute(
+            "UPDATE members SET triggers_paused = ? WHERE id = ? AND triggers_paused <> ?",
+            [paused.into(), member.into(), paused.into()],
+        )
+        .await?;
+    Ok(changed > 0)
+}
+
+/// Deactivates a trigger for everybody but `except`, and leaves each a receipt.
+pub async fn withdraw(tx: &Tx<'_>, trigger: &trigger::Model, except: Option<Uuid>) -> Result<()> {
+    let text = "SELECT member_id, trigger_id, revision FROM activations WHERE trigger_id = ? AND member_id <> ?";
+    let except = except.unwrap_or_default();
+    withdraw_selected(tx, text, vec![trigger.id.into(), except.into()]).await?;
+    tx.execute(
+        "DELETE FROM activations WHERE trigger_id = ? AND member_id <> ?",
+        [trigger.id.into(), except.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+pub async fn withdraw_all_of(tx: &Tx<'_>, creator: Uuid) -> Result<()> {
+    let text = "SELECT a.member_id, a.trigger_id, a.revision FROM activations a
+                JOIN triggers t ON t.id = a.trigger_id WHERE t.creator_id = ? AND a.member_id <> ?";
+    withdraw_selected(tx, text, vec![creator.into(), creator.into()]).await
+}
+
+/// How many receipts are written by one statement.
+const RECEIPTS_AT_ONCE: usize = 500;
+
+async fn withdraw_selected(tx: &Tx<'_>, select: &str, values: Vec<Value>) -> Result<()> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        member_id: Uuid,
+        trigger_id: Uuid,
+        revision: i32,
+    }
+    let rows = Row::find_by_statement(sql(tx.backend(), select, values)).all(tx).await?;
+    for rows in rows.chunks(RECEIPTS_AT_ONCE) {
+        let receipts = rows.iter().map(|row| consent::ActiveModel {
+            id: Set(Uuid::now_v7()),
+            member_id: Set(row.member_id),
+            kind: Set(ConsentKind::Withdrawn.wire().to_owned()),
+            trigger_id: Set(Some(row.trigger_id)),
+            revision: Set(Some(row.revision)),
+            created_at: Set(tx.now()),
+            ..Default::default()
+        });
+        consent::Entity::insert_many(receipts).exec_without_returning(tx).await?;
+    }
+    Ok(())
+}
+
+/// A creator who edits an own trigger that is active has read the new text.
+pub async fn consent_to_own(tx: &Tx<'_>, trigger: &trigger::Model) -> Result<()> {
+    tx.execute(
+        "UPDATE activations SET revision = ? WHERE trigger_id = ? AND member_id = ?",
+        [trigger.revision.into(), trigger.id.into(), trigger.creator_id.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+pub async fn receipt(
+    tx: &Tx<'_>,
+    id: Uuid,
+    member: Uuid,
+    kind: ConsentKind,
+    trigger: Option<&trigger::Model>,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO consents (id, member_id, kind, trigger_id, revision, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            id.into(),
+            member.into(),
+            kind.wire().into(),
+            trigger.map(|trigger| trigger.id).into(),
+            trigger.map(|trigger| trigger.revision).into(),
+            tx.now().into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+pub async fn consents(permit: &Permit, member: Uuid, after: Option<i64>, limit: u64) -> Result<Vec<consent::Model>> {
+    let statement = sql(
+        permit.gate().backend(),
+        "SELECT * FROM consents WHERE member_id = ? AND n < ? ORDER BY n DESC LIMIT ?",
+        [member.into(), after.unwrap_or(i64::MAX).into(), limit.into()],
+    );
+    Ok(consent::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+}
+
+pub async fn consent(permit: &Permit, member: Uuid, id: Uuid) -> Result<Option<consent::Model>> {
+    let statement = sql(
+        permit.gate().backend(),
+        "SELECT * FROM consents WHERE id = ? AND member_id = ?",
+        [id.into(), member.into()],
+    );
+    Ok(consent::Entity::find().from_raw_sql(statement).one(permit.read()).await?)
+}
+
+async fn one(tx: &Tx<'_>, statement: sea_orm::Statement) -> Result<QueryResult> {
+    use sea_orm::ConnectionTrait;
+
+    let row = tx.query_one_raw(statement).await?;
+    row.ok_or_else(|| Error::internal("a statement that gives one row gave none"))
+}
