@@ -3,3 +3,4 @@
 pub mod error;
 pub mod gate;
 pub mod graphql;
+pub mod rest;
