@@ -1,8 +1,15 @@
 //! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
 
+pub mod accounts;
 pub mod error;
 pub mod event;
+pub mod events;
 pub mod gate;
 pub mod graphql;
 pub mod id;
+pub mod loaders;
+pub mod profiles;
+pub mod rest;
+pub mod text;
 pub mod time;
+pub mod triggers;
