@@ -1,5 +1,8 @@
 //! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
 
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod gate;
 pub mod graphql;
+pub mod logging;
