@@ -361,6 +361,10 @@ fn origins_are_spelled_as_browsers_do() {
         let settings = settings("", &[], &[("public_url", given)]).unwrap();
         assert_eq!(settings.public_url.unwrap().as_str(), origin);
     }
+    for address in ["127.0.0.1:8080", "[::1]:80"] {
+        let origin = WebOrigin::of(address.parse().unwrap());
+        assert_eq!(Ok(origin), format!("http://{address}").parse(), "{address}");
+    }
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! Single values: from text to what it means. Errors complete the sentence that the key begins, and never quote what
 //! may hold a password.
 
-use std::{fmt, net::IpAddr, net::SocketAddr, path::Path, path::PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -41,6 +47,13 @@ impl Database {
 pub struct WebOrigin(String);
 
 impl WebOrigin {
+    /// The origin of a server that listens on `address` without TLS.
+    pub fn of(address: SocketAddr) -> Self {
+        let text = format!("http://{address}");
+        // Without the `:80` that browsers leave out.
+        Self(text.strip_suffix(":80").map_or(text.clone(), str::to_owned))
+    }
+
     /// To compare with an `Origin` header, or to put a path after.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -49,6 +62,16 @@ impl WebOrigin {
     /// Whether cookies for it are `Secure`.
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = String;
+
+    /// Any scheme, since apps have origins of their own, such as `capacitor://localhost`. The error completes a
+    /// sentence that begins with what the text is, and does not quote it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        origin(text)
     }
 }
 
@@ -166,7 +189,6 @@ pub(super) fn public_url(text: &str) -> Result<WebOrigin, String> {
     }
 }
 
-/// Any scheme, since apps have origins of their own, such as `capacitor://localhost`.
 pub(super) fn origin(text: &str) -> Result<WebOrigin, String> {
     const SHAPE: &str = "must be scheme://host or scheme://host:port, such as https://chat.example.org";
     let url = Url::parse(text).map_err(|_| SHAPE.to_owned())?;
@@ -224,9 +246,9 @@ pub(super) fn variable_name(text: &str) -> Result<String, String> {
 }
 
 /// A time to wait, from a second to an hour.
-pub(super) fn timeout_seconds(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn timeout_seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
-        Ok(seconds @ 1..=3600) => Ok(std::time::Duration::from_secs(seconds)),
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
         _ => Err("must be a whole number of seconds from 1 to 3600".to_owned()),
     }
 }
