@@ -564,6 +564,7 @@ fn names_flags_and_variables_go_together() {
         assert_eq!(name.to_lowercase(), setting.name);
         assert!(!setting.description.ends_with('.'), "{}", setting.name);
     }
+    assert!(SETTINGS[2].description.contains(SQLITE_FILE));
 }
 
 #[test]
