@@ -1,13 +1,20 @@
 //! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
 
 pub mod accounts;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod doorbell;
 pub mod error;
 pub mod event;
 pub mod events;
 pub mod gate;
 pub mod graphql;
+pub mod http;
 pub mod id;
 pub mod loaders;
+pub mod logging;
+pub mod meter;
 pub mod profiles;
 pub mod rest;
 pub mod text;

@@ -1,0 +1,208 @@
+//! The language models and the voice, which the file alone names.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{
+    SettingsError,
+    source::{Environment, Given, Table},
+    value::{self, BaseUrl},
+};
+
+/// How long an answer of a model may take unless `timeout_seconds` says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The models that members can choose from, and the voice.
+#[derive(Clone, Debug)]
+pub struct Ai {
+    /// In the order of the file, never empty: the first is the default.
+    pub models: Vec<Model>,
+    /// None: answers have no audio.
+    pub speech: Option<Speech>,
+    /// The environment variables that hold keys.
+    pub(super) key_variables: Vec<String>,
+}
+
+/// A model under the name that clients give.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// What a client's `model` says.
+    pub name: String,
+    pub provider: Provider,
+}
+
+/// What answers for a model.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// Fixed answers that say that no model is configured.
+    Scripted,
+    /// A server of the OpenAI API.
+    OpenAi {
+        base_url: BaseUrl,
+        /// What that server calls the model.
+        model: String,
+        /// Sent as a Bearer token, if there is one.
+        api_key: Option<SecretString>,
+        /// For one answer as a whole. Default 60 s.
+        timeout: Duration,
+    },
+}
+
+/// What reads answers aloud.
+#[derive(Clone, Debug)]
+pub enum Speech {
+    /// `POST {base_url}/audio/speech`.
+    OpenAi {
+        base_url: BaseUrl,
+        model: String,
+        voice: String,
+        /// Sent as a Bearer token, if there is one.
+        api_key: Option<SecretString>,
+    },
+    /// A program that takes text on stdin and gives WAV on stdout; started without a shell.
+    Command { program: String, arguments: Vec<String> },
+}
+
+impl Default for Ai {
+    fn default() -> Self {
+        Self {
+            models: vec![Model {
+                name: "MODEL_1".to_owned(),
+                provider: Provider::Scripted,
+            }],
+            speech: None,
+            key_variables: Vec::new(),
+        }
+    }
+}
+
+/// Reads `[ai]`. Members that a provider does not need are checked and not used, so that one line switches providers.
+pub(super) fn read_ai(
+    table: &Table<'_>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Ai, SettingsError> {
+    table.refuse_unknown(&["models", "speech"])?;
+    let mut keys = Keys {
+        environment,
+        warnings,
+        variables: Vec::new(),
+    };
+    let mut ai = Ai::default();
+    if let Some(models) = table.table("models")? {
+        let listed = models.keys().into_iter().map(|name| {
+            let table = models.table(name)?.expect("the name is one of the table's keys");
+            let provider = read_model(&table, &mut keys)?;
+            Ok(Model {
+                name: name.to_owned(),
+                provider,
+            })
+        });
+        let listed: Vec<Model> = listed.collect::<Result<_, _>>()?;
+        if !listed.is_empty() {
+            ai.models = listed;
+        }
+    }
+    if let Some(speech) = table.table("speech")? {
+        ai.speech = Some(read_speech(&speech, &mut keys)?);
+    }
+    ai.key_variables = keys.variables;
+    Ok(ai)
+}
+
+fn read_model(table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Provider, SettingsError> {
+    table.refuse_unknown(&["provider", "base_url", "model", "api_key_env", "timeout_seconds"])?;
+    let base_url = read(table, "base_url", value::base_url)?;
+    let model = read(table, "model", value::text_of)?;
+    let api_key = keys.read(table)?;
+    let timeout = read(table, "timeout_seconds", value::timeout_seconds)?;
+    match provider(table, &["openai", "scripted"])? {
+        "scripted" => Ok(Provider::Scripted),
+        name => Ok(Provider::OpenAi {
+            base_url: needed(table, "base_url", base_url, name)?,
+            model: needed(table, "model", model, name)?,
+            api_key,
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        }),
+    }
+}
+
+fn read_speech(table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Speech, SettingsError> {
+    table.refuse_unknown(&["provider", "base_url", "model", "voice", "command", "api_key_env"])?;
+    let base_url = read(table, "base_url", value::base_url)?;
+    let model = read(table, "model", value::text_of)?;
+    let voice = read(table, "voice", value::text_of)?;
+    let api_key = keys.read(table)?;
+    let command = table.given("command")?.map(|given| command(&given)).transpose()?;
+    match provider(table, &["openai", "command"])? {
+        name @ "command" => {
+            let (program, arguments) = needed(table, "command", command, name)?;
+            Ok(Speech::Command { program, arguments })
+        }
+        name => Ok(Speech::OpenAi {
+            base_url: needed(table, "base_url", base_url, name)?,
+            model: needed(table, "model", model, name)?,
+            voice: needed(table, "voice", voice, name)?,
+            api_key,
+        }),
+    }
+}
+
+fn command(given: &Given) -> Result<(String, Vec<String>), SettingsError> {
+    let mut words = given.array()?.into_iter();
+    match words.next() {
+        Some(program) if !program.trim().is_empty() => Ok((program, words.collect())),
+        _ => Err(given.error("must begin with the program to start")),
+    }
+}
+
+fn provider<'a>(table: &Table<'_>, known: &[&'a str]) -> Result<&'a str, SettingsError> {
+    let choices = known.join(" or ");
+    let missing = || table.missing("provider", &format!("is missing: it must be {choices}"));
+    table.given("provider")?.ok_or_else(missing)?.parse(|text| {
+        let name = known.iter().copied().find(|name| *name == text);
+        name.ok_or_else(|| format!("must be {choices}, not {text:?}"))
+    })
+}
+
+fn read<T>(
+    table: &Table<'_>,
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, SettingsError> {
+    table.given(key)?.map(|given| given.parse(parse)).transpose()
+}
+
+fn needed<T>(table: &Table<'_>, key: &str, value: Option<T>, provider: &str) -> Result<T, SettingsError> {
+    value.ok_or_else(|| table.missing(key, &format!("is missing: provider {provider} needs it")))
+}
+
+/// Looks up the keys that `api_key_env` points to.
+struct Keys<'a> {
+    environment: &'a Environment,
+    warnings: &'a mut Vec<String>,
+    variables: Vec<String>,
+}
+
+impl Keys<'_> {
+    /// A variable that is not set is a warning: many servers at home ask for no key, and `migrate` needs none.
+    fn read(&mut self, table: &Table<'_>) -> Result<Option<SecretString>, SettingsError> {
+        let Some(given) = table.given("api_key_env")? else {
+            return Ok(None);
+        };
+        let variable = given.parse(value::variable_name)?;
+        let key = match self.environment.get(&variable) {
+            None => {
+                let path = table.path_of("api_key_env");
+                self.warnings
+                    .push(format!("{path}: {variable} is not set, requests go without a key"));
+                None
+            }
+            Some(key) if key.bytes().all(|byte| byte.is_ascii_graphic()) => Some(key.into()),
+            Some(_) => return Err(given.error(&format!("{variable} holds spaces or other characters that no key has"))),
+        };
+        self.variables.push(variable);
+        Ok(key)
+    }
+}
