@@ -19,9 +19,6 @@ pub enum EventKind {
     TriggerShared,
     /// Only by `pingWebhook`; cannot be subscribed to.
     WebhookPing,
-    /// What a member may do as a caller changed: of the inside, never shown.
-    #[graphql(visible = false)]
-    CallerChanged,
 }
 
 names!(EventKind {
@@ -31,5 +28,4 @@ names!(EventKind {
     ProfileUpdate = "PROFILE_UPDATE", "profile.update";
     TriggerShared = "TRIGGER_SHARED", "trigger.shared";
     WebhookPing = "WEBHOOK_PING", "webhook.ping";
-    CallerChanged = "CALLER_CHANGED", "caller.changed";
 });

@@ -1,5 +1,8 @@
 //! The event log as members read it: what happened to which object, as far as the caller may see it.
 
+use std::sync::{Arc, OnceLock};
+
+use async_graphql::{Name, Variables};
 use entity::event;
 use sea_orm::Value;
 use uuid::Uuid;
@@ -11,6 +14,12 @@ use crate::{
         Permit,
         log::{self, Position},
     },
+    graphql::{
+        document::Operation,
+        execute::{Engine, RunContext},
+        shape::Shape,
+    },
+    id::IdKind,
 };
 
 pub mod graphql;
@@ -66,4 +75,61 @@ fn visible(permit: &Permit) -> Result<(String, Vec<Value>)> {
     }
     values.push(caller.member.into());
     Ok((condition, values))
+}
+
+/// Runs the documents that event data is made by: REST's fragments, so that an event's data is spelled as REST spells
+/// that thing.
+#[derive(Clone, Default)]
+pub struct Render(Arc<OnceLock<Documents>>);
+
+struct Documents {
+    engine: Engine,
+    profile: Prepared,
+    trigger: Prepared,
+}
+
+/// One fragment's document with how its answer is written.
+pub struct Prepared {
+    pub operation: Arc<Operation>,
+    pub shape: Shape,
+}
+
+/// For whom an event's data is rendered: what may be read is what the event's reader may see, whatever scope a key has
+/// beside that for events.
+pub struct Reader(Permit);
+
+impl Reader {
+    pub fn permit(&self) -> &Permit {
+        &self.0
+    }
+}
+
+impl Render {
+    /// Called once, when the schema that this renders with is there.
+    pub fn set(&self, engine: Engine, profile: Prepared, trigger: Prepared) {
+        let set = self.0.set(Documents { engine, profile, trigger });
+        assert!(set.is_ok(), "set once, at start");
+    }
+
+    async fn data(&self, permit: &Permit, kind: EventKind, object: Uuid) -> Result<serde_json::Value> {
+        let documents = self.0.get().ok_or_else(|| Error::internal("events are read before the start is done"))?;
+        let (prepared, id) = match kind {
+            EventKind::ProfileUpdate => (&documents.profile, IdKind::Profile),
+            EventKind::TriggerShared => (&documents.trigger, IdKind::Trigger),
+            kind => return Err(Error::internal(format!("no data is known for {}", kind.wire()))),
+        };
+        let mut variables = Variables::default();
+        variables.insert(Name::new("id"), id.encode(object).into());
+        let bound = prepared.operation.bind(variables)?;
+        let mut context = RunContext::default();
+        context.data.insert(Reader(permit.clone()));
+        // Boxed: this runs inside of a field that the same engine is running.
+        let outcome = Box::pin(documents.engine.run(&bound, context)).await;
+        if let Some(failure) = outcome.errors.into_iter().next() {
+            return Err(failure.error);
+        }
+        let mut body = Vec::new();
+        prepared.shape.write(&outcome.data, &mut body);
+        serde_json::from_slice(&body).map_err(Error::internal)
+    }
 }

@@ -8,26 +8,25 @@ use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, Value};
 use uuid::Uuid;
 
 use super::{Permit, db::sql};
-use crate::{
-    error::{Error, Result},
-    event::EventKind,
-};
+use crate::error::{Error, Result};
 
 /// The subject of what nodes must know of callers: logins and keys that ended, roles, bans.
 pub const CALLERS: Uuid = Uuid::nil();
+/// The kind of its events: what a member may do as a caller changed. Of the inside, never shown.
+pub(super) const CALLER_CHANGED: &str = "caller.changed";
 
 /// What was written into the log: whom to wake for it.
 #[derive(Clone, Debug)]
 pub(super) struct Happened {
     pub subject: Uuid,
-    pub kind: EventKind,
+    pub kind: &'static str,
     pub object: Uuid,
 }
 
 pub(super) async fn append(
     db: &impl ConnectionTrait,
     now: i64,
-    kind: EventKind,
+    kind: &'static str,
     subject: Uuid,
     actor: Option<Uuid>,
     object: Uuid,
@@ -48,7 +47,7 @@ pub(super) async fn append(
     let written = sql(
         backend,
         "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [id.into(), subject.into(), seq.into(), kind.wire().into(), actor.into(), object.into(), now.into()],
+        [id.into(), subject.into(), seq.into(), kind.into(), actor.into(), object.into(), now.into()],
     );
     db.execute_raw(written).await?;
     Ok((id, Happened { subject, kind, object }))

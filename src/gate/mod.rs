@@ -13,7 +13,6 @@ use uuid::Uuid;
 use crate::{
     doorbell::Doorbell,
     error::{Error, Kind, Result},
-    event::EventKind,
     meter::{Bucket, Budget, Meter, Taken},
     time,
 };
@@ -91,7 +90,7 @@ impl Gate {
             let (callers, doorbell) = (callers.clone(), doorbell.clone());
             move |happened: &[Happened]| {
                 for event in happened {
-                    if event.kind == EventKind::CallerChanged {
+                    if event.kind == log::CALLER_CHANGED {
                         callers.forget(event.object);
                     }
                     doorbell.ring(event.subject);
@@ -145,14 +144,16 @@ impl Gate {
         }
     }
 
-    /// Charges a caller for `cost` root fields, at least 1: all or nothing, before anything runs.
+    /// Charges a caller for `cost` root fields: all or nothing, before anything runs. What is free charges nothing.
     pub async fn charge(&self, caller: &Caller, cost: u32, idempotency_key: Option<String>) -> Charged {
         let (bucket, limit) = match caller {
             Caller::Anonymous(address) => (Bucket::address(*address), self.0.limits.anonymous),
             Caller::Member(known) => (Bucket::Member(known.member), self.0.limits.member),
         };
-        let budget = if limit == 0 || cost == 0 {
+        let budget = if limit == 0 {
             None
+        } else if cost == 0 {
+            Some(self.0.meter.peek(&bucket, limit).await)
         } else {
             match self.0.meter.take(&bucket, cost, limit).await {
                 Taken::Granted(budget) => Some(budget),

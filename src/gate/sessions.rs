@@ -12,7 +12,7 @@ use tower_sessions::{
 use uuid::Uuid;
 
 use super::{
-    Gate,
+    Gate, Permit,
     callers::session_hash,
     db::sql,
     writer::{Operation, Tx},
@@ -34,6 +34,13 @@ pub struct Login {
 /// Sessions as the database keeps them.
 #[derive(Clone, Debug)]
 pub struct Store(pub(super) Gate);
+
+impl Store {
+    /// The store of the gate that admitted the login.
+    pub fn new(permit: &Permit) -> Self {
+        Self(permit.gate().clone())
+    }
+}
 
 #[async_trait]
 impl SessionStore for Store {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::futures_util::future::BoxFuture;
+use futures_util::future::BoxFuture;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
@@ -50,7 +50,7 @@ impl Tx<'_> {
 
     /// Writes an event of `subject` into the log, in this transaction; readers are woken after the commit.
     pub async fn emit(&mut self, kind: EventKind, subject: Uuid, actor: Option<Uuid>, object: Uuid) -> Result<Uuid> {
-        let (id, happened) = log::append(self.db, self.now, kind, subject, actor, object).await?;
+        let (id, happened) = log::append(self.db, self.now, kind.wire(), subject, actor, object).await?;
         self.happened.push(happened);
         Ok(id)
     }
@@ -59,7 +59,7 @@ impl Tx<'_> {
     /// standing.
     pub async fn revoke(&mut self, member: Uuid) -> Result<()> {
         let (_, happened) =
-            log::append(self.db, self.now, EventKind::CallerChanged, log::CALLERS, None, member).await?;
+            log::append(self.db, self.now, log::CALLER_CHANGED, log::CALLERS, None, member).await?;
         self.happened.push(happened);
         Ok(())
     }

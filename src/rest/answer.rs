@@ -1,13 +1,13 @@
 //! What an operation returned becomes a REST answer.
 
-use async_graphql::{ServerError, Value, parser::types::OperationType};
+use async_graphql::{Value, parser::types::OperationType};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded;
 
 use super::{Operation, Segment};
 use crate::{
-    error::{Error, Kind, Result},
-    graphql::shape::Absent,
+    error::{Error, Result},
+    graphql::{failure::Failure, shape::Absent},
 };
 
 /// How many a page has where neither the request nor the operation says it. Source: the connections of the schema.
@@ -43,8 +43,8 @@ impl Operation {
     ///
     /// The first error of `errors`, unless a mutation was done and only a nullable field of its answer failed;
     /// `NOT_FOUND` where there is nothing to unwrap.
-    pub fn answer(&self, data: &Value, errors: &[ServerError], asked: &Asked<'_>) -> Result<Answer> {
-        let failed = errors.first().map(error);
+    pub fn answer(&self, data: &Value, errors: &[Failure], asked: &Asked<'_>) -> Result<Answer> {
+        let failed = errors.first().map(|failure| failure.error.clone());
         if let Some(error) = &failed
             && (self.kind == OperationType::Query || !self.is_done(data))
         {
@@ -127,19 +127,6 @@ impl Operation {
         query.extend_pairs(page);
         query.finish()
     }
-}
-
-/// The error that a resolver returned, or what the library made of a value that a custom scalar refused.
-fn error(error: &ServerError) -> Error {
-    if let Some(error) = error.source::<Error>() {
-        return error.clone();
-    }
-    // The library checks custom scalars when it runs and keeps no type of error for it: its wording is all there is.
-    let refused = ["Failed to parse", "Invalid value for argument"];
-    if refused.iter().any(|start| error.message.starts_with(start)) {
-        return Error::new(Kind::BadRequest, error.message.to_lowercase()).with("path", "");
-    }
-    Error::internal(error.message.clone())
 }
 
 /// `AuditEntry` as `audit entry`.
