@@ -166,7 +166,11 @@ impl Documents {
         let measured = measure::measure(&document, &self.limits)
             .map_err(|refused| vec![Failure::at(refused.error, vec![refused.location])])?;
         self.engine.validate(&document).map_err(|errors| match errors {
-            Invalid::Document(errors) => errors.into_iter().take(ERRORS).map(invalid).collect(),
+            Invalid::Document(mut errors) => {
+                // Two rules of the library may say the same.
+                errors.dedup();
+                errors.into_iter().take(ERRORS).map(invalid).collect()
+            }
             Invalid::Defect(error) => vec![Failure::from(error)],
         })?;
         coerce::check_positions(&self.types, &document).map_err(|errors| {
