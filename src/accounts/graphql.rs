@@ -51,7 +51,7 @@ impl ApiKey {
     /// What it may be used for.
     async fn scopes(&self) -> Result<Vec<Scope>> {
         let scopes = self.0.scopes.split(' ').map(str::parse);
-        scopes.collect::<Result<_, _>>().map_err(Error::internal::<String>)
+        scopes.collect::<Result<_, _>>().map_err(Error::internal)
     }
 
     /// When it was made.

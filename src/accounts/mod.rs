@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Kind, Result},
     gate::{
-        Admission, Gate, KEY_PREFIX, Operation, Permit, System, Tx,
-        callers::{self, LOGIN_LASTS, Proof, Via},
+        Gate, KEY_PREFIX, Operation, Permit, System, Tx,
+        callers::{self, LOGIN_LASTS, Via},
         rules::{Role, Scope},
         sessions::{self, Store},
     },

@@ -37,7 +37,7 @@ impl Event {
 
     /// What happened.
     async fn kind(&self) -> Result<EventKind> {
-        self.row.kind.parse().map_err(Error::internal::<String>)
+        self.row.kind.parse().map_err(Error::internal)
     }
 
     /// When it happened.
@@ -47,7 +47,7 @@ impl Event {
 
     /// What it happened to, as it is now.
     async fn data(&self, ctx: &Context<'_>) -> Result<Json<serde_json::Value>> {
-        let kind: EventKind = self.row.kind.parse().map_err(Error::internal::<String>)?;
+        let kind: EventKind = self.row.kind.parse().map_err(Error::internal)?;
         let data = ctx.data_unchecked::<events::Render>().data(&self.permit, kind, self.row.object_id).await?;
         Ok(Json(data))
     }

@@ -15,11 +15,12 @@ use crate::{
         log::{self, Position},
     },
     graphql::{
+        self as surface,
         document::Operation,
         execute::{Engine, RunContext},
-        shape::Shape,
     },
     id::IdKind,
+    rest::Rest,
 };
 
 pub mod graphql;
@@ -77,6 +78,10 @@ fn visible(permit: &Permit) -> Result<(String, Vec<Value>)> {
     Ok((condition, values))
 }
 
+/// The fragments of `rest/v1.graphql` that event data is spelled by.
+const PROFILE: &str = "Profile";
+const TRIGGER: &str = "Trigger";
+
 /// Runs the documents that event data is made by: REST's fragments, so that an event's data is spelled as REST spells
 /// that thing.
 #[derive(Clone, Default)]
@@ -84,14 +89,9 @@ pub struct Render(Arc<OnceLock<Documents>>);
 
 struct Documents {
     engine: Engine,
-    profile: Prepared,
-    trigger: Prepared,
-}
-
-/// One fragment's document with how its answer is written.
-pub struct Prepared {
-    pub operation: Arc<Operation>,
-    pub shape: Shape,
+    rest: Arc<Rest>,
+    profile: Arc<Operation>,
+    trigger: Arc<Operation>,
 }
 
 /// For whom an event's data is rendered: what may be read is what the event's reader may see, whatever scope a key has
@@ -106,21 +106,33 @@ impl Reader {
 
 impl Render {
     /// Called once, when the schema that this renders with is there.
-    pub fn set(&self, engine: Engine, profile: Prepared, trigger: Prepared) {
-        let set = self.0.set(Documents { engine, profile, trigger });
-        assert!(set.is_ok(), "set once, at start");
+    ///
+    /// # Errors
+    ///
+    /// A fragment that is missing from REST, or is not about a node, as a sentence.
+    pub fn set(&self, engine: Engine, rest: Arc<Rest>, documents: &surface::document::Documents) -> Result<(), String> {
+        let prepare = |fragment: &str| {
+            let node = rest.node_document(fragment).ok_or_else(|| format!("REST has no fragment {fragment} of a node"))?;
+            let prepared = documents.prepare_parsed(node.document.clone());
+            let document = prepared.map_err(|failures| format!("fragment {fragment}: {failures:?}"))?;
+            let operation = document.operation(None).map_err(|error| error.to_string())?;
+            Ok::<_, String>(operation.clone())
+        };
+        let (profile, trigger) = (prepare(PROFILE)?, prepare(TRIGGER)?);
+        let set = self.0.set(Documents { engine, rest, profile, trigger });
+        set.map_err(|_| "events are rendered already".to_owned())
     }
 
     async fn data(&self, permit: &Permit, kind: EventKind, object: Uuid) -> Result<serde_json::Value> {
         let documents = self.0.get().ok_or_else(|| Error::internal("events are read before the start is done"))?;
-        let (prepared, id) = match kind {
-            EventKind::ProfileUpdate => (&documents.profile, IdKind::Profile),
-            EventKind::TriggerShared => (&documents.trigger, IdKind::Trigger),
+        let (fragment, operation, id) = match kind {
+            EventKind::ProfileUpdate => (PROFILE, &documents.profile, IdKind::Profile),
+            EventKind::TriggerShared => (TRIGGER, &documents.trigger, IdKind::Trigger),
             kind => return Err(Error::internal(format!("no data is known for {}", kind.wire()))),
         };
         let mut variables = Variables::default();
         variables.insert(Name::new("id"), id.encode(object).into());
-        let bound = prepared.operation.bind(variables)?;
+        let bound = operation.bind(variables)?;
         let mut context = RunContext::default();
         context.data.insert(Reader(permit.clone()));
         // Boxed: this runs inside of a field that the same engine is running.
@@ -129,7 +141,8 @@ impl Render {
             return Err(failure.error);
         }
         let mut body = Vec::new();
-        prepared.shape.write(&outcome.data, &mut body);
+        let node = documents.rest.node_document(fragment).ok_or_else(|| Error::internal("a fragment that was there is gone"))?;
+        node.shape.write(&outcome.data, &mut body);
         serde_json::from_slice(&body).map_err(Error::internal)
     }
 }

@@ -1,29 +1,26 @@
 //! The connections, which nothing outside `gate` can reach: a pool for reading and the way to the writer.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, Value};
+use migration::Migrator;
+use sea_orm_migration::MigratorTrait;
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use crate::{
+    config::Database,
+    error::{Error, Result},
+};
 
+/// How many SQL statements were run, transactions' own left out.
+pub const STATEMENTS: &str = "bambisleep_sql_statements_total";
 /// Connections for reading, on either database.
 const READERS: u32 = 4;
 /// Connections for writing on Postgres. SQLite has one, by its nature.
 const WRITERS: u32 = 8;
 /// Held while migrating on Postgres, so that of several nodes one migrates. Any number that nothing else uses.
 const MIGRATION_LOCK: i64 = 0x0062_616d_6269_6368;
-
-/// Which database, and where.
-#[derive(Clone, Debug)]
-pub enum Location {
-    /// The embedded database's file.
-    Sqlite(std::path::PathBuf),
-    /// A `postgres://` URL.
-    Postgres(SecretString),
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Db {
@@ -37,17 +34,14 @@ impl Db {
     /// # Errors
     ///
     /// A database that cannot be opened, or that a newer program has changed.
-    pub async fn open(location: &Location) -> Result<Db> {
+    pub async fn open(location: &Database) -> Result<Db> {
         let db = match location {
-            Location::Sqlite(file) => {
-                if let Some(folder) = file.parent() {
-                    std::fs::create_dir_all(folder).map_err(Error::internal)?;
-                }
-                let write = sqlite(file, 1, false).await?;
+            Database::Sqlite(url) => {
+                let write = sqlite(url, 1, false).await?;
                 migrate(&write).await?;
-                Db { read: sqlite(file, READERS, true).await?, write }
+                Db { read: sqlite(url, READERS, true).await?, write }
             }
-            Location::Postgres(url) => {
+            Database::Postgres(url) => {
                 let lock = postgres(url, 1).await?;
                 execute(&lock, "SELECT pg_advisory_lock($1)", [MIGRATION_LOCK.into()]).await?;
                 let migrated = migrate(&lock).await;
@@ -71,10 +65,8 @@ impl Db {
     }
 }
 
-async fn sqlite(file: &Path, connections: u32, read_only: bool) -> Result<DatabaseConnection> {
-    // The path is set on the options themselves: in a URL, some characters of a path would mean something else.
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    let file = file.to_owned();
+async fn sqlite(url: &str, connections: u32, read_only: bool) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
         .sqlx_logging(false)
@@ -83,10 +75,6 @@ async fn sqlite(file: &Path, connections: u32, read_only: bool) -> Result<Databa
         .max_lifetime(None::<Duration>)
         .map_sqlx_sqlite_opts(move |options| {
             let options = options
-                .in_memory(false)
-                .shared_cache(false)
-                .filename(&file)
-                .create_if_missing(!read_only)
                 .busy_timeout(Duration::from_secs(10))
                 .foreign_keys(true)
                 .pragma("cache_size", "-2048");
@@ -99,7 +87,7 @@ async fn sqlite(file: &Path, connections: u32, read_only: bool) -> Result<Databa
                     .optimize_on_close(true, None)
             }
         });
-    Ok(Database::connect(options).await?)
+    connect(options).await
 }
 
 async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnection> {
@@ -111,7 +99,13 @@ async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnec
         .test_before_acquire_if_idle_for(Duration::from_secs(30))
         .acquire_timeout(Duration::from_secs(5))
         .connect_timeout(Duration::from_secs(5));
-    Ok(Database::connect(options).await?)
+    connect(options).await
+}
+
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection> {
+    let mut connection = sea_orm::Database::connect(options).await?;
+    connection.set_metric_callback(|_| metrics::counter!(STATEMENTS).increment(1));
+    Ok(connection)
 }
 
 async fn migrate(connection: &DatabaseConnection) -> Result<()> {

@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
+    config::Database,
     doorbell::Doorbell,
     error::{Error, Kind, Result},
     meter::{Bucket, Budget, Meter, Taken},
@@ -27,7 +28,7 @@ mod writer;
 
 use callers::{Caller, Callers, Found, Known, Proof, Via};
 use db::Db;
-pub use db::{Location, any_text, any_uuid, sql, texts, uuids};
+pub use db::{STATEMENTS, any_text, any_uuid, sql, texts, uuids};
 use idempotency::{Claim, Once};
 use log::Happened;
 use rules::Rule;
@@ -82,7 +83,7 @@ impl Gate {
     /// # Errors
     ///
     /// A database that cannot be opened or was changed by a newer program.
-    pub async fn open(location: &Location, meter: Meter, doorbell: Doorbell, limits: Limits) -> Result<Gate> {
+    pub async fn open(location: &Database, meter: Meter, doorbell: Doorbell, limits: Limits) -> Result<Gate> {
         let db = Db::open(location).await?;
         let callers = Arc::new(Callers::new());
         let doorbell = Arc::new(doorbell);
@@ -379,7 +380,7 @@ impl Permit {
     /// The permit of the member whom registration or login has just made of the caller.
     pub(crate) fn logged_in(&self, member: &entity::member::Model, login: Uuid) -> Result<Permit> {
         let now = time::now();
-        let role = member.role.parse().map_err(Error::internal::<String>)?;
+        let role = member.role.parse().map_err(Error::internal)?;
         let known = Known::new(member.id, member.username.clone(), role, Via::Login(login), i64::MAX, now);
         Ok(Permit(Arc::new(Permitted {
             gate: self.0.gate.clone(),

@@ -1,7 +1,5 @@
 //! Who may do what: the one table of rules, from which the `@allow` directives of `schema.graphql` come.
 
-use std::str::FromStr;
-
 use async_graphql::Enum;
 
 use self::Scope::{EventsRead, ProfileRead, ProfileWrite, TriggersRead, TriggersWrite};
@@ -65,7 +63,7 @@ macro_rules! names {
             }
         }
 
-        impl FromStr for $ty {
+        impl std::str::FromStr for $ty {
             type Err = String;
 
             /// Takes either spelling.

@@ -45,7 +45,7 @@ impl User {
 
     /// What the member may do beside what every member may.
     async fn role(&self) -> Result<Role> {
-        self.row.role.parse().map_err(Error::internal::<String>)
+        self.row.role.parse().map_err(Error::internal)
     }
 
     /// When the member registered.

@@ -120,7 +120,7 @@ impl Consent {
 
     /// What happened.
     async fn kind(&self) -> Result<ConsentKind> {
-        self.row.kind.parse().map_err(Error::internal::<String>)
+        self.row.kind.parse().map_err(Error::internal)
     }
 
     /// The trigger that it is about; null for a pause, and where the trigger is gone or no longer to be seen.

@@ -1,0 +1,217 @@
+//! The one switch between embedded (SQLite, in process) and clustered (Postgres, Redis), and the start and end of a node.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accounts::password::Passwords,
+    config::{Database, Settings, WebOrigin},
+    doorbell::Doorbell,
+    events::Render,
+    gate::{Gate, Limits, rules},
+    graphql::{
+        document::{Documents, LIMITS, Operation, Requirement},
+        execute::Engine,
+        schema, sdl,
+        types::Types,
+    },
+    http::{self, Sites},
+    loaders::Loaders,
+    meter::Meter,
+    rest::{self, Rest},
+};
+
+/// How long requests that are running may take to finish when the server ends.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The schema and the OpenAPI document of the program, without a database.
+///
+/// # Errors
+///
+/// A field or type without its rule, or a REST operation that does not fit the schema.
+pub async fn documents(public: &WebOrigin) -> Result<(String, Bytes), Failed> {
+    let gate = Gate::open(
+        &Database::Sqlite("sqlite::memory:".to_owned()),
+        Meter::memory(std::time::Instant::now),
+        Doorbell::memory(),
+        Limits { member: 0, anonymous: 0 },
+    )
+    .await?;
+    let engine = schema::engine(Loaders::new(&gate), Passwords::new(1), Render::default());
+    let surface = surface(&engine)?;
+    Ok((schema_sdl(&engine)?, openapi(&surface.rest, &surface.types, public)?))
+}
+
+/// Everything that the surfaces share.
+pub struct App {
+    pub gate: Gate,
+    pub engine: Engine,
+    pub documents: Documents,
+    pub types: Arc<Types>,
+    pub rest: Arc<Rest>,
+    /// One for each of REST's operations, in their order.
+    pub routes: Vec<Prepared>,
+    pub openapi: Bytes,
+    pub sites: Sites,
+    pub trusted_proxies: Vec<IpNet>,
+    pub has_redis: bool,
+    /// Cancelled when the server is asked to end.
+    pub draining: CancellationToken,
+}
+
+/// A REST operation, ready to run.
+pub struct Prepared {
+    pub index: usize,
+    pub operation: Arc<Operation>,
+    /// What it requires of a caller, whatever the variables.
+    pub requirements: Vec<Requirement>,
+}
+
+/// Why the program cannot start, in a line or a few.
+pub type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// The schema of the program as SDL.
+///
+/// # Errors
+///
+/// A field or type without its rule.
+pub fn schema_sdl(engine: &Engine) -> Result<String, String> {
+    sdl::annotate(&engine.sdl())
+}
+
+/// The parts that need no database: the schema, its documents and REST.
+struct Surface {
+    types: Arc<Types>,
+    documents: Documents,
+    rest: Arc<Rest>,
+    routes: Vec<Prepared>,
+}
+
+fn surface(engine: &Engine) -> Result<Surface, Failed> {
+    let types = Arc::new(Types::parse(&schema_sdl(engine)?)?);
+    let documents = Documents::new(engine.clone(), types.clone(), LIMITS);
+    let rest = Arc::new(Rest::load(rest::V1, &types).map_err(|why| format!("rest/v1.graphql:\n{why}"))?);
+    let mut routes = Vec::new();
+    for operation in rest.operations() {
+        let refused = |why: String| format!("rest/v1.graphql: operation {}: {why}", operation.name);
+        let document = documents.prepare_parsed(operation.document.clone()).map_err(|failures| {
+            let messages: Vec<_> = failures.iter().map(|failure| failure.error.message().to_owned()).collect();
+            refused(messages.join("; "))
+        })?;
+        let prepared = document.operation(None).map_err(|error| refused(error.to_string()))?.clone();
+        let bound = prepared.bind(Default::default()).map_err(|error| refused(error.to_string()))?;
+        routes.push(Prepared {
+            index: operation.index,
+            operation: prepared,
+            requirements: bound.admission().requirements.clone(),
+        });
+    }
+    Ok(Surface { types, documents, rest, routes })
+}
+
+/// Opens what the settings name. No Redis URL: everything in process.
+///
+/// # Errors
+///
+/// A database that cannot be opened or was changed by a newer program.
+pub async fn open(settings: &Settings) -> Result<Gate, Failed> {
+    std::fs::create_dir_all(&settings.data_dir)
+        .map_err(|why| format!("the data folder {} cannot be made: {why}", settings.data_dir.display()))?;
+    let (meter, doorbell) = match &settings.redis_url {
+        Some(url) => {
+            let (url, prefix) = (url.expose_secret(), &settings.redis_prefix);
+            (Meter::redis(url, prefix).await?, Doorbell::redis(url, prefix)?)
+        }
+        None => (Meter::memory(std::time::Instant::now), Doorbell::memory()),
+    };
+    let limits = Limits { member: settings.rate_limit_authenticated, anonymous: settings.rate_limit_anonymous };
+    Gate::open(&settings.database, meter, doorbell, limits)
+        .await
+        .map_err(|error| format!("the database cannot be used: {error:?}").into())
+}
+
+/// Runs the server until it is asked to end, then lets what is running finish.
+///
+/// # Errors
+///
+/// What keeps it from starting, or from ending in order.
+pub async fn serve(settings: Settings) -> Result<(), Failed> {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let gate = open(&settings).await?;
+    let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let render = Render::default();
+    let engine = schema::engine(Loaders::new(&gate), passwords, render.clone());
+    let Surface { types, documents, rest, routes } = surface(&engine)?;
+    render.set(engine.clone(), rest.clone(), &documents)?;
+
+    let listener = TcpListener::bind(settings.bind)
+        .await
+        .map_err(|why| format!("cannot listen on {}: {why}", settings.bind))?;
+    let address = listener.local_addr()?;
+    let public = settings.public_url.clone().unwrap_or_else(|| WebOrigin::of(address));
+    let draining = CancellationToken::new();
+    let app = Arc::new(App {
+        openapi: openapi(&rest, &types, &public)?,
+        sites: Sites::new(public, settings.allowed_origins.clone()),
+        trusted_proxies: settings.trusted_proxies.clone(),
+        has_redis: settings.redis_url.is_some(),
+        draining: draining.clone(),
+        gate: gate.clone(),
+        engine,
+        documents,
+        types,
+        rest,
+        routes,
+    });
+
+    let metrics = settings.metrics_bind;
+    if let Some(bind) = metrics {
+        crate::http::metrics::listen(bind, draining.clone()).await?;
+    }
+
+    println!("listening on http://{address}");
+    tokio::spawn({
+        let draining = draining.clone();
+        async move {
+            asked_to_end().await;
+            tracing::info!("ending: running requests have {} s", DRAIN.as_secs());
+            draining.cancel();
+        }
+    });
+    let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service)
+        .tcp_nodelay(true)
+        .with_graceful_shutdown(draining.clone().cancelled_owned())
+        .into_future();
+    tokio::select! {
+        served = served => served?,
+        () = async { draining.cancelled().await; tokio::time::sleep(DRAIN).await } => {
+            tracing::warn!("some requests were still running after {} s", DRAIN.as_secs());
+        }
+    }
+    gate.close().await.map_err(|error| format!("the database was not closed in order: {error:?}"))?;
+    Ok(())
+}
+
+fn openapi(rest: &Rest, types: &Types, public: &WebOrigin) -> Result<Bytes, Failed> {
+    let document = rest::openapi::document(rest, types, public.as_str(), rules::WITHOUT_IDEMPOTENCY);
+    Ok(serde_json::to_vec(&document)?.into())
+}
+
+/// SIGTERM, or SIGINT (Ctrl-C).
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).expect("a process may listen to SIGTERM");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
