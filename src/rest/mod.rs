@@ -4,6 +4,9 @@
 //! [`Operation::answer`]. [`openapi::document`] describes it all.
 
 pub mod answer;
+mod examples;
+#[cfg(test)]
+mod fixtures;
 pub mod load;
 pub mod openapi;
 pub mod request;
