@@ -113,9 +113,12 @@ impl Document<'_> {
         let mut described = json!({
             "operationId": operation.name.as_str(),
             "summary": sentence(&operation.name),
-            "description": self.description(operation, &needs),
             "tags": [tag(operation)],
         });
+        let description = self.description(operation, &needs);
+        if !description.is_empty() {
+            described["description"] = Value::from(description);
+        }
         let mut parameters: Vec<Value> = operation
             .variables
             .iter()
