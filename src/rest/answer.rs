@@ -140,3 +140,174 @@ fn words(type_name: &str) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::{super::fixtures, *};
+    use crate::error::Kind;
+
+    fn failure(kind: Kind) -> ServerError {
+        let mut error = ServerError::new("failed", None);
+        error.source = Some(Arc::new(Error::new(kind, "failed")));
+        error
+    }
+
+    const NOWHERE: Asked<'static> = Asked {
+        public_url: "https://chat.example",
+        path: &[],
+        query: None,
+    };
+
+    fn answer(name: &str, data: serde_json::Value, errors: &[ServerError], asked: Asked<'_>) -> Result<Answer, String> {
+        let rest = fixtures::load(fixtures::V1).unwrap();
+        let data = Value::from_json(data).unwrap();
+        let answer = rest.operation(name).unwrap().answer(&data, errors, &asked);
+        answer.map_err(|error| format!("{} {}", error.code(), error.message()))
+    }
+
+    fn body(answer: Result<Answer, String>) -> String {
+        String::from_utf8(answer.unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn constants_come_before_the_data() {
+        let data = json!({"login": {"user": {"username": "alice", "id": "user_1"}}});
+        assert_eq!(
+            body(answer("Login", data, &[], NOWHERE)),
+            r#"{"success":true,"message":"Authentication successful","user":{"id":"user_1","username":"alice"}}"#
+        );
+    }
+
+    #[test]
+    fn any_error_of_a_query_is_the_answer() {
+        let data = json!({"viewer": {"session": {"id": "s", "createdAt": "t", "messages": []}}});
+        assert!(answer("GetSession", data.clone(), &[], NOWHERE).is_ok());
+        let errors = [failure(Kind::Forbidden), failure(Kind::Conflict)];
+        assert_eq!(
+            answer("GetSession", data, &errors, NOWHERE),
+            Err("FORBIDDEN failed".to_owned())
+        );
+    }
+
+    #[test]
+    fn nothing_to_unwrap_is_not_found() {
+        let data = json!({"viewer": {"session": null}});
+        assert_eq!(
+            answer("GetSession", data, &[], NOWHERE),
+            Err("NOT_FOUND no such session".to_owned())
+        );
+        let data = json!({"profile": null});
+        let errors = [failure(Kind::ProfilePrivate)];
+        assert_eq!(
+            answer("GetProfile", data, &errors, NOWHERE),
+            Err("PROFILE_PRIVATE failed".to_owned())
+        );
+        assert_eq!(
+            answer("GetProfile", json!(null), &[], NOWHERE).unwrap_err(),
+            "INTERNAL internal server error"
+        );
+    }
+
+    #[test]
+    fn a_mutation_that_is_done_stays_a_success() {
+        let data = json!({"generate": {"response": "r", "triggers": [{"name": "t"}], "sessionId": "s"}});
+        let errors = [failure(Kind::UpstreamFailed)];
+        assert_eq!(
+            body(answer("Generate", data, &errors, NOWHERE)),
+            r#"{"response":"r","audioUrl":null,"triggers":["t"],"sessionId":"s"}"#
+        );
+        for data in [
+            json!({"generate": null}),
+            json!({}),
+            json!({"generate": {"audioUrl": null}}),
+            json!(null),
+        ] {
+            assert_eq!(
+                answer("Generate", data, &errors, NOWHERE),
+                Err("UPSTREAM_FAILED failed".to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_type_of_ours_says_nothing_of_the_inside() {
+        let errors = [ServerError::new("table users has no column x", None)];
+        let data = json!({"profile": null});
+        assert_eq!(
+            answer("GetProfile", data.clone(), &errors, NOWHERE),
+            Err("INTERNAL internal server error".to_owned())
+        );
+        let errors = [ServerError::new("Failed to parse \"URL\": relative", None)];
+        assert_eq!(
+            answer("GetProfile", data, &errors, NOWHERE),
+            Err("BAD_REQUEST a value is refused: Failed to parse \"URL\": relative".to_owned())
+        );
+    }
+
+    fn links(name: &str, page: serde_json::Value, query: Option<&str>) -> Vec<String> {
+        let data = match name {
+            "ListTriggers" => json!({"triggers": {"triggers": [], "pageInfo": page}}),
+            _ => json!({"room": {"messages": {"messages": [], "pageInfo": page}}}),
+        };
+        answer(name, data, &[], Asked { query, ..NOWHERE }).unwrap().links
+    }
+
+    #[test]
+    fn pages_link_to_their_neighbours() {
+        let page = json!({"hasNextPage": true, "hasPreviousPage": true, "startCursor": "a&b", "endCursor": "z"});
+        assert_eq!(
+            links("ListTriggers", page.clone(), None),
+            [r#"<https://chat.example/v1/triggers?first=50&after=z>; rel="next""#]
+        );
+        assert_eq!(
+            links("ListTriggers", page.clone(), Some("q=x+y%3E&after=m&first=3&q=2")),
+            [r#"<https://chat.example/v1/triggers?q=x+y%3E&q=2&first=3&after=z>; rel="next""#]
+        );
+        assert_eq!(
+            links("ListMessages", page.clone(), Some("room=lobby&last=5&before=q")),
+            [
+                r#"<https://chat.example/v1/chat/messages?room=lobby&first=5&after=z>; rel="next""#,
+                r#"<https://chat.example/v1/chat/messages?room=lobby&last=5&before=a%26b>; rel="prev""#,
+            ]
+        );
+        assert_eq!(
+            links("ListMessages", page, None)[0],
+            r#"<https://chat.example/v1/chat/messages?first=50&after=z>; rel="next""#
+        );
+        let page = json!({"hasNextPage": false, "hasPreviousPage": false, "startCursor": "a", "endCursor": "z"});
+        assert_eq!(links("ListMessages", page, None), Vec::<String>::new());
+        let page = json!({"hasNextPage": true, "hasPreviousPage": true, "startCursor": null, "endCursor": null});
+        assert_eq!(links("ListMessages", page, None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn links_keep_the_parameters_of_the_path() {
+        let rest = fixtures::load(
+            r#"query Q($room: String!, $first: Int, $after: String) @rest(method: GET, path: "/rooms/{room}/log") {
+                 room(name: $room) @unwrap {
+                   messages(first: $first, after: $after) @unwrap { pageInfo @pages { hasNextPage endCursor } nodes { id } }
+                 }
+               }"#,
+        )
+        .unwrap();
+        let data = json!({"room": {"messages": {"nodes": [], "pageInfo": {"hasNextPage": true, "endCursor": "z"}}}});
+        let asked = Asked {
+            path: &["a b/ä".to_owned()],
+            ..NOWHERE
+        };
+        let answer = rest.operations()[0].answer(&Value::from_json(data).unwrap(), &[], &asked);
+        assert_eq!(
+            answer.unwrap().links,
+            [r#"<https://chat.example/v1/rooms/a%20b%2F%C3%A4/log?first=50&after=z>; rel="next""#]
+        );
+    }
+
+    #[test]
+    fn types_are_named_in_words() {
+        assert_eq!(words("AuditEntry"), "audit entry");
+    }
+}

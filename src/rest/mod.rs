@@ -4,6 +4,9 @@
 //! [`Operation::answer`]. [`openapi::document`] describes it all.
 
 pub mod answer;
+mod examples;
+#[cfg(test)]
+mod fixtures;
 pub mod load;
 pub mod openapi;
 pub mod request;
@@ -115,5 +118,130 @@ impl Operation {
 impl Variable {
     pub fn name(&self) -> &Name {
         &self.definition.node.name.node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{EmptySubscription, Enum, InputObject, Object, Request, Schema, SimpleObject};
+
+    use super::{
+        answer::{Answer, Asked},
+        route::Route,
+        *,
+    };
+    use crate::{
+        error::{Error, Kind, Result},
+        graphql::types::Types,
+    };
+
+    #[derive(Clone, Copy, PartialEq, Eq, Enum)]
+    enum Color {
+        Red,
+        Green,
+    }
+
+    #[derive(Clone, SimpleObject)]
+    struct Pet {
+        name: String,
+        color: Color,
+        toys: Vec<Toy>,
+    }
+
+    #[derive(Clone, SimpleObject)]
+    struct Toy {
+        name: String,
+    }
+
+    #[derive(SimpleObject)]
+    struct Renamed {
+        pet: Pet,
+    }
+
+    #[derive(InputObject)]
+    struct RenameInput {
+        name: String,
+        #[graphql(default_with = "Color::Green")]
+        color: Color,
+    }
+
+    struct Query;
+    #[Object]
+    impl Query {
+        async fn pet(&self, name: String) -> async_graphql::Result<Option<Pet>> {
+            match name.as_str() {
+                "secret" => Err(Error::new(Kind::Forbidden, "not yours").into()),
+                "nobody" => Ok(None),
+                _ => Ok(Some(pet(name, Color::Red))),
+            }
+        }
+    }
+
+    struct Mutation;
+    #[Object]
+    impl Mutation {
+        async fn rename(&self, _from: String, input: RenameInput) -> Renamed {
+            Renamed {
+                pet: pet(input.name, input.color),
+            }
+        }
+    }
+
+    fn pet(name: String, color: Color) -> Pet {
+        let toys = ["ball", "bone"].map(|name| Toy { name: name.to_owned() }).to_vec();
+        Pet { name, color, toys }
+    }
+
+    const SOURCE: &str = r#"
+        query GetPet($name: String!) @rest(method: GET, path: "/pets/{name}") { pet(name: $name) @unwrap { ...Pet } }
+        mutation Rename($name: String!, $input: RenameInput! @body)
+        @rest(method: PUT, path: "/pets/{name}", add: { done: true }) {
+          rename(from: $name, input: $input) @unwrap { pet @unwrap { ...Pet } }
+        }
+        fragment Pet on Pet { name color toys { name @unwrap } }
+    "#;
+
+    /// A request on its way through routing, variables, the library and the answer.
+    async fn ask(method: Method, path: &str, body: Option<&str>) -> Result<String> {
+        let schema = Schema::new(Query, Mutation, EmptySubscription);
+        let types = Types::parse(&schema.sdl()).unwrap();
+        let rest = Rest::load(SOURCE, &types).unwrap();
+        let Route::Found(operation, values) = rest.route(&method, path) else {
+            panic!("no route");
+        };
+        let body = body.map(str::as_bytes);
+        let variables = operation.variables(&types, &values, None, body, Some("application/json"))?;
+        let mut request = Request::new("").variables(variables);
+        request.set_parsed_query(operation.document.clone());
+        let response = schema.execute(request).await;
+        let asked = Asked {
+            public_url: "https://chat.example",
+            path: &values,
+            query: None,
+        };
+        let Answer { body, .. } = operation.answer(&response.data, &response.errors, &asked)?;
+        Ok(String::from_utf8(body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_through() {
+        assert_eq!(
+            ask(Method::GET, "/pets/rex%20i", None).await.unwrap(),
+            r#"{"name":"rex i","color":"RED","toys":["ball","bone"]}"#
+        );
+        assert_eq!(
+            ask(Method::PUT, "/pets/rex", Some(r#"{"name": "max", "toys": []}"#))
+                .await
+                .unwrap(),
+            r#"{"done":true,"name":"max","color":"GREEN","toys":["ball","bone"]}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_keeps_its_type() {
+        let kind = |answer: Result<String>| answer.unwrap_err().kind();
+        assert_eq!(kind(ask(Method::GET, "/pets/secret", None).await), Kind::Forbidden);
+        assert_eq!(kind(ask(Method::GET, "/pets/nobody", None).await), Kind::NotFound);
+        assert_eq!(kind(ask(Method::PUT, "/pets/rex", Some("{}")).await), Kind::BadRequest);
     }
 }

@@ -1,1 +1,1006 @@
-pub fn document() {}
+//! The OpenAPI 3.1 document of `/v1`, derived from the operations and the schema.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_graphql::parser::types::{BaseType, OperationType, Selection, SelectionSet, Type};
+use async_graphql_value::Value as Literal;
+use serde_json::{Map, Value, json};
+
+use super::{Fragment, Operation, Rest, Source, Variable, examples};
+use crate::{
+    error::{Kind as ErrorKind, TABLE},
+    gate::rules::{Role, Rule, Scope},
+    graphql::{
+        coerce::root_type,
+        shape::{Kind, Member, Object, Plan, Slot},
+        types::{InputDef, TypeDef, TypeDefKind, Types, base_name},
+    },
+};
+
+/// Mutations that hand out a secret or a login: for them `Idempotency-Key` is ignored. Source: the protocol.
+pub const WITHOUT_KEYS: &[&str] = &[
+    "register",
+    "login",
+    "logout",
+    "changePassword",
+    "createApiKey",
+    "createWebhook",
+    "createSocketTicket",
+];
+
+/// Describes all routes. `public_url` is the public origin without a slash at its end; `without_keys` names the
+/// mutation fields that take no `Idempotency-Key`, usually [`WITHOUT_KEYS`].
+pub fn document(rest: &Rest, types: &Types, public_url: &str, without_keys: &[&str]) -> Value {
+    let mut document = Document {
+        types,
+        fragments: Vec::new(),
+        schemas: BTreeMap::new(),
+    };
+    // A fragment in a fragment is found by its name too, so the small ones come first.
+    let mut fragments: Vec<&Fragment> = rest.fragments().collect();
+    fragments.sort_by_key(|fragment| members(&fragment.shape.root().kind));
+    for fragment in fragments {
+        let schema = document.kind(&fragment.shape.root().kind);
+        document.fragments.push((fragment.name.to_string(), schema));
+    }
+    let mut paths: Map<String, Value> = Map::new();
+    let mut tags: Vec<Value> = Vec::new();
+    for operation in rest.operations() {
+        let described = document.operation(operation, !without_keys.contains(&operation.field.as_str()));
+        let tag = json!({ "name": tag(operation) });
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+        let method = operation.method.as_str().to_ascii_lowercase();
+        paths.entry(operation.template()).or_insert_with(|| json!({}))[method] = described;
+    }
+    document.schemas.insert("Error".to_owned(), error_schema());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "BambiSleep.Chat API",
+            "version": "1",
+            "description": "The REST routes of the BambiSleep.Chat API. Each is one operation of the GraphQL schema.",
+            "contact": {
+                "name": "BambiSleep.Chat API support",
+                "email": "api@bambisleep.chat",
+                "url": "https://discord.gg/E7U5BxVttv",
+            },
+        },
+        "servers": [{ "url": format!("{public_url}/v1") }],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "schemas": document.schemas,
+            "parameters": { "IdempotencyKey": idempotency_key() },
+            "headers": headers(),
+            "securitySchemes": {
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "bambisleep_session",
+                    "description": "Set by registration and login; 30 days from the last use.",
+                },
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key (`bsc_…`), which must have the scopes that the operation names, or a session token.",
+                },
+            },
+        },
+    })
+}
+
+struct Document<'a> {
+    types: &'a Types,
+    /// The schema of each fragment; an object of the same schema refers to it.
+    fragments: Vec<(String, Value)>,
+    schemas: BTreeMap<String, Value>,
+}
+
+/// What a caller needs.
+#[derive(Debug, Default)]
+struct Needs {
+    anonymous: bool,
+    role: Option<Role>,
+    scopes: BTreeSet<Scope>,
+}
+
+impl Document<'_> {
+    fn operation(&mut self, operation: &Operation, takes_key: bool) -> Value {
+        let needs = self.needs(operation);
+        let takes_key = takes_key && operation.kind == OperationType::Mutation && !needs.anonymous;
+        let mut described = json!({
+            "operationId": operation.name.as_str(),
+            "summary": sentence(&operation.name),
+            "tags": [tag(operation)],
+        });
+        let description = self.description(operation, &needs);
+        if !description.is_empty() {
+            described["description"] = Value::from(description);
+        }
+        let mut parameters: Vec<Value> = operation
+            .variables
+            .iter()
+            .filter_map(|variable| self.parameter(operation, variable))
+            .collect();
+        if takes_key {
+            parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
+        }
+        if !parameters.is_empty() {
+            described["parameters"] = Value::Array(parameters);
+        }
+        if let Some(body) = self.request_body(operation) {
+            described["requestBody"] = body;
+        }
+        let mut responses = Map::new();
+        responses.insert("200".to_owned(), self.success(operation));
+        responses.extend(failures(operation, &needs, takes_key));
+        described["responses"] = Value::Object(responses);
+        described["security"] = if needs.anonymous {
+            json!([])
+        } else {
+            let scopes: Vec<_> = needs.scopes.iter().map(|scope| scope.wire()).collect();
+            json!([{ "session": [] }, { "bearer": scopes }])
+        };
+        described
+    }
+
+    fn description(&self, operation: &Operation, needs: &Needs) -> String {
+        let field = root_type(self.types, operation.kind)
+            .and_then(|root| self.types.field(root, &operation.field))
+            .and_then(|field| field.description.clone());
+        let mut parts: Vec<String> = operation.description.clone().or(field).into_iter().collect();
+        if needs.anonymous {
+            parts.push("Anyone may.".to_owned());
+        } else if let Some(role) = needs.role {
+            parts.push(format!("Needs the role `{}`.", role.wire()));
+        }
+        if !needs.scopes.is_empty() {
+            let scopes: Vec<_> = needs.scopes.iter().map(|scope| format!("`{}`", scope.wire())).collect();
+            parts.push(format!("An API key needs {}.", scopes.join(", ")));
+        }
+        parts.join("\n\n")
+    }
+
+    /// The rules of everything that the operation reaches: they are checked together before it runs.
+    fn needs(&self, operation: &Operation) -> Needs {
+        let mut needs = Needs::default();
+        let root = root_type(self.types, operation.kind).and_then(|root| self.rule(root, &operation.field));
+        needs.anonymous = root.is_some_and(|rule| rule.anonymous);
+        if !needs.anonymous {
+            self.collect_needs(&operation.shape.root().kind, &mut needs);
+        }
+        // A write scope includes its area's read scope.
+        let all = needs.scopes.clone();
+        needs
+            .scopes
+            .retain(|scope| !all.iter().any(|other| other != scope && other.includes(*scope)));
+        needs
+    }
+
+    fn collect_needs(&self, kind: &Kind, needs: &mut Needs) {
+        let members = match kind {
+            Kind::Scalar(_) | Kind::Enum { .. } | Kind::Open(_) => return,
+            Kind::List(of) => return self.collect_needs(&of.kind, needs),
+            Kind::Replaced(member) => std::slice::from_ref(&**member),
+            Kind::Object(object) => object.members.as_slice(),
+        };
+        for member in members {
+            self.member_needs(member, needs);
+        }
+    }
+
+    fn member_needs(&self, member: &Member, needs: &mut Needs) {
+        if let Some(rule) = self.rule(&member.parent, &member.field) {
+            needs.scopes.extend(rule.scope);
+            if rule.role > Role::Member {
+                needs.role = needs.role.max(Some(rule.role));
+            }
+        }
+        match &member.slot {
+            Slot::Value(plan) => self.collect_needs(&plan.kind, needs),
+            Slot::Inline { object, .. } => {
+                for member in &object.members {
+                    self.member_needs(member, needs);
+                }
+            }
+            Slot::Pages => {}
+        }
+    }
+
+    /// The rule of a field, else of its type.
+    fn rule(&self, parent: &str, field: &str) -> Option<Rule> {
+        let field = self.types.field(parent, field)?;
+        field.rule.or_else(|| self.types.get(base_name(&field.ty))?.rule)
+    }
+
+    fn parameter(&mut self, operation: &Operation, variable: &Variable) -> Option<Value> {
+        let place = match variable.source {
+            Source::Path(_) => "path",
+            Source::Query => "query",
+            Source::Member | Source::Body => return None,
+        };
+        let mut parameter = json!({
+            "name": variable.name().as_str(),
+            "in": place,
+            "required": variable.is_required(),
+            "schema": self.variable_schema(variable),
+        });
+        if let Some(description) = self.variable_description(operation, variable) {
+            parameter["description"] = Value::from(description);
+        }
+        if place == "path" {
+            parameter["example"] = examples::parameter(variable.name());
+        }
+        Some(parameter)
+    }
+
+    /// A parameter is there or not; it cannot be null.
+    fn variable_schema(&mut self, variable: &Variable) -> Value {
+        let definition = &variable.definition.node;
+        let mut schema = match &definition.var_type.node.base {
+            BaseType::Named(name) => self.named(name),
+            BaseType::List(of) => json!({ "type": "array", "items": self.input(of) }),
+        };
+        if matches!(variable.name().as_str(), "first" | "last") {
+            schema["minimum"] = json!(1);
+            schema["maximum"] = json!(100);
+        }
+        if let Some(default) = &definition.default_value {
+            let default = self.wire_default(base_name(&definition.var_type.node), default.node.clone());
+            schema = with_sibling(schema, "default", default);
+        }
+        schema
+    }
+
+    /// What the schema says of the argument that the variable goes into.
+    fn variable_description(&self, operation: &Operation, variable: &Variable) -> Option<String> {
+        let root = root_type(self.types, operation.kind)?;
+        let (_, document) = operation.document.operations.iter().next()?;
+        let argument = self.argument(root, &document.node.selection_set.node, variable.name())?;
+        let text = argument.description.clone();
+        text.or_else(|| {
+            let text = match argument.name.as_str() {
+                "first" => "How many at most, 1 to 100.",
+                "last" => "How many at most, counted from the end, 1 to 100.",
+                "after" => "Continues after this cursor; `Link` headers carry it.",
+                "before" => "Ends before this cursor; `Link` headers carry it.",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        })
+    }
+
+    fn argument(&self, parent: &str, selection: &SelectionSet, variable: &str) -> Option<&InputDef> {
+        selection.items.iter().find_map(|item| match &item.node {
+            Selection::Field(field) => {
+                let definition = self.types.field(parent, &field.node.name.node)?;
+                let used = field
+                    .node
+                    .arguments
+                    .iter()
+                    .find(|(_, value)| matches!(&value.node, Literal::Variable(name) if name == variable));
+                match used {
+                    Some((name, _)) => definition.arguments.iter().find(|argument| argument.name == name.node),
+                    None => self.argument(base_name(&definition.ty), &field.node.selection_set.node, variable),
+                }
+            }
+            Selection::InlineFragment(fragment) => {
+                let condition = fragment.node.type_condition.as_ref();
+                let on = condition.map_or(parent, |condition| condition.node.on.node.as_str());
+                self.argument(on, &fragment.node.selection_set.node, variable)
+            }
+            Selection::FragmentSpread(_) => None,
+        })
+    }
+
+    fn request_body(&mut self, operation: &Operation) -> Option<Value> {
+        let (schema, required, example) = match operation
+            .variables
+            .iter()
+            .find(|variable| variable.source == Source::Body)
+        {
+            Some(body) => {
+                let ty = base_name(&body.definition.node.var_type.node).clone();
+                (self.named(&ty), body.is_required(), self.input_example(&ty))
+            }
+            None => {
+                let members: Vec<&Variable> = operation
+                    .variables
+                    .iter()
+                    .filter(|variable| variable.source == Source::Member)
+                    .collect();
+                if members.is_empty() {
+                    return None;
+                }
+                let mut properties = Map::new();
+                for member in &members {
+                    let definition = &member.definition.node;
+                    let mut schema = self.input(&definition.var_type.node);
+                    if let Some(description) = self.variable_description(operation, member) {
+                        schema = with_sibling(schema, "description", Value::from(description));
+                    }
+                    if let Some(default) = &definition.default_value {
+                        let default = self.wire_default(base_name(&definition.var_type.node), default.node.clone());
+                        schema = with_sibling(schema, "default", default);
+                    }
+                    properties.insert(member.name().to_string(), schema);
+                }
+                let required: Vec<_> = members
+                    .iter()
+                    .filter(|member| member.is_required())
+                    .map(|member| member.name().as_str())
+                    .collect();
+                let mut schema = json!({ "type": "object", "properties": properties });
+                if !required.is_empty() {
+                    schema["required"] = json!(required);
+                }
+                (schema, !required.is_empty(), None)
+            }
+        };
+        let mut content = json!({ "schema": schema });
+        if let Some(example) = example {
+            content["example"] = example;
+        }
+        Some(json!({ "required": required, "content": { "application/json": content } }))
+    }
+
+    fn success(&mut self, operation: &Operation) -> Value {
+        let plan = operation.shape.root();
+        let mut schema = self.kind(&plan.kind);
+        let mut example = examples::of(self.types, &plan.kind);
+        if !operation.add.is_empty() {
+            // Constants come first here too.
+            let mut properties: Map<String, Value> = operation
+                .add
+                .iter()
+                .map(|(name, value)| (name.clone(), json!({ "const": value })))
+                .collect();
+            let mut required: Vec<Value> = operation.add.keys().map(|name| json!(name)).collect();
+            let schema = self.resolved(&mut schema);
+            if let Some(Value::Object(members)) = schema.get("properties") {
+                properties.extend(members.clone());
+            }
+            if let Some(Value::Array(members)) = schema.get("required") {
+                required.extend(members.clone());
+            }
+            schema["properties"] = Value::Object(properties);
+            schema["required"] = Value::Array(required);
+            let mut body = operation.add.clone();
+            if let Value::Object(members) = example {
+                body.extend(members);
+            }
+            example = Value::Object(body);
+        }
+        let mut headers = rate_limit_headers();
+        if operation.shape.has_pages() {
+            headers.insert("Link".to_owned(), json!({ "$ref": "#/components/headers/Link" }));
+        }
+        json!({
+            "description": "Done.",
+            "headers": headers,
+            "content": { "application/json": { "schema": schema, "example": example } },
+        })
+    }
+
+    /// The schema itself where it is a reference to a fragment's.
+    fn resolved<'s>(&self, schema: &'s mut Value) -> &'s mut Value {
+        let name = schema["$ref"]
+            .as_str()
+            .and_then(|reference| reference.rsplit('/').next());
+        if let Some(target) = name.and_then(|name| self.schemas.get(name)) {
+            *schema = target.clone();
+        }
+        schema
+    }
+
+    fn plan(&mut self, plan: &Plan) -> Value {
+        let schema = self.kind(&plan.kind);
+        if is_nullable(plan) { nullable(schema) } else { schema }
+    }
+
+    fn kind(&mut self, kind: &Kind) -> Value {
+        match kind {
+            Kind::Scalar(name) => self.named(name),
+            Kind::Enum { type_name, .. } => self.named(type_name),
+            Kind::List(of) => json!({ "type": "array", "items": self.plan(of) }),
+            Kind::Replaced(member) => match &member.slot {
+                Slot::Value(plan) => self.kind(&plan.kind),
+                Slot::Inline { .. } | Slot::Pages => json!({}),
+            },
+            Kind::Object(object) => self.object(object),
+            Kind::Open(_) => json!({}),
+        }
+    }
+
+    fn object(&mut self, object: &Object) -> Value {
+        let mut properties = Map::new();
+        let mut required = Vec::new();
+        self.members(object, true, &mut properties, &mut required);
+        let mut schema = json!({ "type": "object", "properties": properties });
+        if !required.is_empty() {
+            schema["required"] = Value::Array(required);
+        }
+        let known = self.fragments.iter().find(|(_, fragment)| *fragment == schema);
+        match known.map(|(name, _)| name.clone()) {
+            Some(name) => {
+                let mut schema = schema;
+                // An inlined object has the type of the object below it; the fragment's name says which.
+                if let Some(text) = self
+                    .types
+                    .get(&name)
+                    .and_then(|definition| definition.description.clone())
+                {
+                    schema["description"] = Value::from(text);
+                }
+                let reference = json!({ "$ref": format!("#/components/schemas/{name}") });
+                self.schemas.insert(name, schema);
+                reference
+            }
+            None => schema,
+        }
+    }
+
+    fn members(
+        &mut self,
+        object: &Object,
+        is_certain: bool,
+        properties: &mut Map<String, Value>,
+        required: &mut Vec<Value>,
+    ) {
+        for member in &object.members {
+            let is_certain = is_certain && member.is_certain(object);
+            match &member.slot {
+                Slot::Value(plan) => {
+                    let mut schema = self.plan(plan);
+                    let field = self.types.field(&member.parent, &member.field);
+                    if let Some(description) = field.and_then(|field| field.description.clone()) {
+                        schema = with_sibling(schema, "description", Value::from(description));
+                    }
+                    properties.insert(member.key.to_string(), schema);
+                    if is_certain {
+                        required.push(Value::from(member.key.as_str()));
+                    }
+                }
+                Slot::Inline { object, .. } => self.members(object, is_certain, properties, required),
+                Slot::Pages => {}
+            }
+        }
+    }
+
+    /// The schema of an input value.
+    fn input(&mut self, ty: &Type) -> Value {
+        let schema = match &ty.base {
+            BaseType::Named(name) => self.named(name),
+            BaseType::List(of) => json!({ "type": "array", "items": self.input(of) }),
+        };
+        if ty.nullable { nullable(schema) } else { schema }
+    }
+
+    /// A scalar in place, an enum or an input object as a reference.
+    fn named(&mut self, name: &str) -> Value {
+        let types = self.types;
+        match types.get(name) {
+            Some(definition) => match &definition.kind {
+                TypeDefKind::Enum { .. } | TypeDefKind::Input { .. } => {
+                    if !self.schemas.contains_key(name) {
+                        // There before it is complete: an input object may contain itself.
+                        self.schemas.insert(name.to_owned(), json!({}));
+                        let schema = self.component(definition);
+                        self.schemas.insert(name.to_owned(), schema);
+                    }
+                    json!({ "$ref": format!("#/components/schemas/{name}") })
+                }
+                _ => scalar(name, definition.description.as_deref()),
+            },
+            None => json!({}),
+        }
+    }
+
+    fn component(&mut self, definition: &TypeDef) -> Value {
+        let mut schema = match &definition.kind {
+            TypeDefKind::Enum { values } => {
+                let names: Vec<&str> = values.iter().map(|value| value.wire.as_str()).collect();
+                let described: Vec<String> = values
+                    .iter()
+                    .filter_map(|value| Some(format!("- `{}`: {}", value.wire, value.description.as_ref()?)))
+                    .collect();
+                let texts: Vec<String> = definition.description.clone().into_iter().collect();
+                let text = [texts, described].concat().join("\n");
+                let mut schema = json!({ "type": "string", "enum": names });
+                if !text.is_empty() {
+                    schema["description"] = Value::from(text);
+                }
+                return schema;
+            }
+            TypeDefKind::Input { fields } => {
+                let mut properties = Map::new();
+                let mut required = Vec::new();
+                for field in fields {
+                    let mut schema = self.input(&field.ty);
+                    if let Some(description) = &field.description {
+                        schema = with_sibling(schema, "description", Value::from(description.as_str()));
+                    }
+                    if let Some(default) = &field.default {
+                        let default = self.wire_default(base_name(&field.ty), default.clone());
+                        schema = with_sibling(schema, "default", default);
+                    } else if !field.ty.nullable {
+                        required.push(field.name.as_str());
+                    }
+                    properties.insert(field.name.to_string(), schema);
+                }
+                let mut schema = json!({ "type": "object", "properties": properties });
+                if !required.is_empty() {
+                    schema["required"] = json!(required);
+                }
+                schema
+            }
+            _ => json!({}),
+        };
+        if let Some(description) = &definition.description {
+            schema["description"] = Value::from(description.as_str());
+        }
+        schema
+    }
+
+    /// A default as REST spells it.
+    fn wire_default(&self, type_name: &str, default: async_graphql::Value) -> Value {
+        let literal = default.into_json().unwrap_or_default();
+        match (self.types.get(type_name).map(|definition| &definition.kind), &literal) {
+            (Some(TypeDefKind::Enum { values }), Value::String(name)) => values
+                .iter()
+                .find(|value| value.name == *name)
+                .map_or(literal.clone(), |value| Value::from(value.wire.as_str())),
+            _ => literal,
+        }
+    }
+
+    /// An example of an input object: the published one, else its required members.
+    fn input_example(&self, type_name: &str) -> Option<Value> {
+        if let Some(example) = examples::input(type_name) {
+            return Some(example);
+        }
+        let TypeDefKind::Input { fields } = &self.types.get(type_name)?.kind else {
+            return None;
+        };
+        let members: Map<String, Value> = fields
+            .iter()
+            .filter(|field| !field.ty.nullable && field.default.is_none())
+            .map(|field| {
+                let example = examples::value(self.types, type_name, &field.name, base_name(&field.ty));
+                let is_list = matches!(field.ty.base, BaseType::List(_));
+                (field.name.to_string(), if is_list { json!([example]) } else { example })
+            })
+            .collect();
+        Some(Value::Object(members))
+    }
+}
+
+/// How many members an object has, those under it included.
+fn members(kind: &Kind) -> usize {
+    let of = |member: &Member| match &member.slot {
+        Slot::Value(plan) => 1 + members(&plan.kind),
+        Slot::Inline { object, .. } => object.members.len(),
+        Slot::Pages => 0,
+    };
+    match kind {
+        Kind::Object(object) => object.members.iter().map(of).sum(),
+        Kind::List(plan) => members(&plan.kind),
+        Kind::Replaced(_) | Kind::Scalar(_) | Kind::Enum { .. } | Kind::Open(_) => 0,
+    }
+}
+
+/// Null in place of the object or of what took its place.
+fn is_nullable(plan: &Plan) -> bool {
+    let inner = match &plan.kind {
+        Kind::Replaced(member) => matches!(&member.slot, Slot::Value(inner) if is_nullable(inner)),
+        _ => false,
+    };
+    plan.nullable || inner
+}
+
+fn nullable(mut schema: Value) -> Value {
+    match schema.get("type") {
+        Some(Value::String(name)) => {
+            schema["type"] = json!([name, "null"]);
+            schema
+        }
+        Some(_) => schema,
+        None if schema == json!({}) => schema,
+        None => json!({ "anyOf": [schema, { "type": "null" }] }),
+    }
+}
+
+/// JSON Schema of 2020-12, which OpenAPI 3.1 uses, allows members beside `$ref`.
+fn with_sibling(mut schema: Value, name: &str, value: Value) -> Value {
+    schema[name] = value;
+    schema
+}
+
+fn scalar(name: &str, description: Option<&str>) -> Value {
+    let mut schema = match name {
+        "Int" => json!({ "type": "integer", "format": "int32" }),
+        "Float" => json!({ "type": "number" }),
+        "Boolean" => json!({ "type": "boolean" }),
+        "DateTime" => json!({ "type": "string", "format": "date-time" }),
+        "URL" => json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
+        "String" | "ID" => json!({ "type": "string" }),
+        _ => json!({}),
+    };
+    if let Some(description) = description {
+        schema["description"] = Value::from(description);
+    }
+    schema
+}
+
+fn tag(operation: &Operation) -> &str {
+    match operation.path.first() {
+        Some(super::Segment::Literal(literal)) => literal,
+        _ => "api",
+    }
+}
+
+/// `ListTriggers` as `List triggers`.
+fn sentence(name: &str) -> String {
+    let mut sentence = String::with_capacity(name.len() + 4);
+    for (index, c) in name.char_indices() {
+        if index > 0 && c.is_ascii_uppercase() {
+            sentence.push(' ');
+            sentence.push(c.to_ascii_lowercase());
+        } else {
+            sentence.push(c);
+        }
+    }
+    sentence
+}
+
+/// The errors that an operation can answer with, by their status.
+fn failures(operation: &Operation, needs: &Needs, takes_key: bool) -> Vec<(String, Value)> {
+    let mut by_status: BTreeMap<u16, Vec<(&str, &str)>> = BTreeMap::new();
+    for (kind, code, status, when) in TABLE {
+        if can_fail(operation, needs, takes_key, *kind) {
+            by_status.entry(*status).or_default().push((code, when));
+        }
+    }
+    by_status
+        .into_iter()
+        .map(|(status, codes)| {
+            let description: Vec<String> = codes.iter().map(|(code, when)| format!("`{code}`: {when}")).collect();
+            let names: Vec<&str> = codes.iter().map(|(code, _)| *code).collect();
+            let mut headers = rate_limit_headers();
+            if matches!(status, 429 | 503) {
+                headers.insert(
+                    "Retry-After".to_owned(),
+                    json!({ "$ref": "#/components/headers/Retry-After" }),
+                );
+            }
+            let response = json!({
+                "description": description.join("\n"),
+                "headers": headers,
+                "content": { "application/json": { "schema": {
+                    "allOf": [
+                        { "$ref": "#/components/schemas/Error" },
+                        { "properties": { "code": { "enum": names } } },
+                    ],
+                } } },
+            });
+            (status.to_string(), response)
+        })
+        .collect()
+}
+
+fn can_fail(operation: &Operation, needs: &Needs, takes_key: bool, kind: ErrorKind) -> bool {
+    let is_mutation = operation.kind == OperationType::Mutation;
+    let has_body = operation
+        .variables
+        .iter()
+        .any(|variable| matches!(variable.source, Source::Body | Source::Member));
+    let has = |scopes: &[Scope]| scopes.iter().any(|scope| needs.scopes.contains(scope));
+    match kind {
+        ErrorKind::GraphqlParseFailed
+        | ErrorKind::GraphqlValidationFailed
+        | ErrorKind::QueryTooComplex
+        | ErrorKind::MethodNotAllowed => false,
+        ErrorKind::BadRequest | ErrorKind::ValidationFailed => !operation.variables.is_empty(),
+        ErrorKind::Unauthenticated | ErrorKind::Forbidden => !needs.anonymous,
+        ErrorKind::ProfilePrivate => has(&[Scope::ProfileRead, Scope::ProfileWrite]),
+        ErrorKind::Muted => has(&[Scope::ChatWrite]),
+        ErrorKind::NotFound => operation
+            .variables
+            .iter()
+            .any(|variable| matches!(variable.source, Source::Path(_)) || variable.name() == "after"),
+        ErrorKind::CrossSite | ErrorKind::Conflict => is_mutation,
+        ErrorKind::IdempotencyConflict => takes_key,
+        ErrorKind::PayloadTooLarge | ErrorKind::UnsupportedMediaType => has_body,
+        ErrorKind::UpstreamFailed => is_mutation && has(&[Scope::AiGenerate]),
+        ErrorKind::InvalidCredentials
+        | ErrorKind::Banned
+        | ErrorKind::RateLimited
+        | ErrorKind::Internal
+        | ErrorKind::Unavailable => true,
+    }
+}
+
+fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "What every failure looks like.",
+        "properties": {
+            "error": { "const": true },
+            "code": { "type": "string", "description": "Tells errors apart." },
+            "message": { "type": "string", "description": "For people." },
+            "details": { "type": "object", "description": "More, depending on the code." },
+        },
+        "required": ["error", "code", "message", "details"],
+        "examples": [{
+            "error": true,
+            "code": "ERROR_CODE",
+            "message": "Human-readable error message",
+            "details": {},
+        }],
+    })
+}
+
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": false,
+        "description": "The same key with the same request within 24 hours gives the first success again and changes nothing twice.",
+        "schema": { "type": "string" },
+    })
+}
+
+fn rate_limit_headers() -> Map<String, Value> {
+    ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
+        .into_iter()
+        .map(|name| {
+            (
+                name.to_owned(),
+                json!({ "$ref": format!("#/components/headers/{name}") }),
+            )
+        })
+        .collect()
+}
+
+fn headers() -> Value {
+    let seconds =
+        |description: &str| json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } });
+    json!({
+        "RateLimit-Limit": seconds("The budget of a minute: 60 for members, 10 for others, unless configured otherwise. Absent where the limit is off."),
+        "RateLimit-Remaining": seconds("What is left of it."),
+        "RateLimit-Reset": seconds("Seconds until it is whole again."),
+        "Retry-After": seconds("Seconds to wait."),
+        "Link": {
+            "description": "The neighbouring pages (RFC 8288), rel=\"next\" and, where the operation takes `before`, rel=\"prev\"; absent where there is none.",
+            "schema": { "type": "string" },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures, *};
+
+    fn described(source: &str) -> Value {
+        let rest = fixtures::load(source).unwrap();
+        document(&rest, fixtures::types(), "https://chat.example", WITHOUT_KEYS)
+    }
+
+    fn success<'a>(document: &'a Value, path: &str, method: &str) -> &'a Value {
+        &document["paths"][path][method]["responses"]["200"]["content"]["application/json"]
+    }
+
+    #[test]
+    fn published_examples_appear() {
+        let document = described(fixtures::V1);
+        assert_eq!(
+            success(&document, "/profile/{username}", "get")["example"],
+            json!({
+                "id": "profile_id",
+                "username": "username",
+                "displayName": "Display Name",
+                "avatarUrl": "https://bambisleep.chat/avatars/image.png",
+                "isPublic": true,
+                "xp": 1250,
+                "level": 5,
+                "createdAt": "2025-01-01T00:00:00Z",
+                "triggers": ["trigger1", "trigger2"],
+            })
+        );
+        assert_eq!(
+            success(&document, "/auth/login", "post")["example"],
+            json!({
+                "success": true,
+                "message": "Authentication successful",
+                "user": { "id": "user_id", "username": "your_username" },
+            })
+        );
+        assert_eq!(
+            success(&document, "/triggers", "get")["example"],
+            json!({ "triggers": [{
+                "id": "trigger_id",
+                "name": "Trigger Name",
+                "description": "Trigger Description",
+                "isPublic": true,
+                "creator": "username",
+            }] })
+        );
+        assert_eq!(
+            document["paths"]["/ai/generate"]["post"]["requestBody"]["content"]["application/json"]["example"],
+            json!({
+                "prompt": "Hello Bambi",
+                "settings": { "model": "MODEL_1", "includeAudio": true, "includeTriggers": true },
+            })
+        );
+        assert_eq!(
+            success(&document, "/sessions", "get")["example"],
+            json!({ "sessions": [
+                { "id": "session_id", "createdAt": "2025-01-01T00:00:00Z", "messageCount": 10 },
+            ] })
+        );
+        assert_eq!(
+            success(&document, "/ai/generate", "post")["example"]["triggers"],
+            json!(["trigger1", "trigger2"])
+        );
+    }
+
+    #[test]
+    fn shapes_of_fragments_are_components() {
+        let document = described(fixtures::V1);
+        let profile = json!({ "$ref": "#/components/schemas/Profile" });
+        assert_eq!(success(&document, "/profile/{username}", "get")["schema"], profile);
+        assert_eq!(success(&document, "/profile/{username}", "put")["schema"], profile);
+        assert_eq!(
+            success(&document, "/triggers", "get")["schema"]["properties"]["triggers"]["items"],
+            json!({ "$ref": "#/components/schemas/Trigger" })
+        );
+        // With `content` it is another shape.
+        assert_eq!(
+            success(&document, "/triggers", "post")["schema"]["properties"]["content"]["type"],
+            "string"
+        );
+        let profile = &document["components"]["schemas"]["Profile"];
+        assert_eq!(profile["properties"]["avatarUrl"]["type"], json!(["string", "null"]));
+        assert_eq!(profile["properties"]["triggers"]["items"], json!({ "type": "string" }));
+        assert!(profile["required"].as_array().unwrap().contains(&json!("avatarUrl")));
+    }
+
+    #[test]
+    fn enums_are_spelled_as_rest_spells_them() {
+        let document = described(fixtures::V1);
+        let kinds = &document["components"]["schemas"]["EventKind"]["enum"];
+        assert!(kinds.as_array().unwrap().contains(&json!("message.new")));
+        let body = &document["components"]["schemas"]["CreateWebhookInput"];
+        assert_eq!(body["required"], json!(["url", "events"]));
+        assert_eq!(
+            body["properties"]["events"]["items"],
+            json!({ "$ref": "#/components/schemas/EventKind" })
+        );
+    }
+
+    #[test]
+    fn parameters_have_their_bounds_and_defaults() {
+        let document = described(fixtures::V1);
+        assert_eq!(
+            document["paths"]["/triggers"]["get"]["parameters"][0],
+            json!({
+                "name": "first",
+                "in": "query",
+                "required": false,
+                "schema": { "type": "integer", "format": "int32", "minimum": 1, "maximum": 100, "default": 50 },
+                "description": "How many at most, 1 to 100.",
+            })
+        );
+        let path = &document["paths"]["/sessions/{sessionId}"]["get"]["parameters"][0];
+        assert_eq!((&path["in"], &path["required"]), (&json!("path"), &json!(true)));
+    }
+
+    #[test]
+    fn who_may_is_told() {
+        let document = described(fixtures::V1);
+        assert_eq!(document["paths"]["/auth/login"]["post"]["security"], json!([]));
+        assert_eq!(
+            document["paths"]["/sessions"]["get"]["security"],
+            json!([{ "session": [] }, { "bearer": ["sessions:read"] }])
+        );
+        assert_eq!(
+            document["paths"]["/triggers"]["post"]["security"],
+            json!([{ "session": [] }, { "bearer": ["triggers:write"] }])
+        );
+        let description = &document["paths"]["/sessions"]["get"]["description"];
+        assert!(
+            description
+                .as_str()
+                .unwrap()
+                .ends_with("An API key needs `sessions:read`.")
+        );
+        let moderators =
+            described("query Q @rest(method: GET, path: \"/reports\") { reports @unwrap { nodes { id } } }");
+        let description = &moderators["paths"]["/reports"]["get"]["description"];
+        assert!(description.as_str().unwrap().contains("Needs the role `moderator`."));
+    }
+
+    #[test]
+    fn errors_are_those_that_can_happen() {
+        let document = described(fixtures::V1);
+        let statuses = |path: &str, method: &str| -> Vec<String> {
+            let responses = document["paths"][path][method]["responses"].as_object().unwrap();
+            responses.keys().cloned().collect()
+        };
+        assert_eq!(
+            statuses("/triggers", "post"),
+            ["200", "400", "401", "403", "409", "413", "415", "429", "500", "503"]
+        );
+        assert_eq!(
+            statuses("/sessions/{sessionId}", "get"),
+            ["200", "400", "401", "403", "404", "429", "500", "503"]
+        );
+        assert!(statuses("/ai/generate", "post").contains(&"502".to_owned()));
+        let unauthorized = &document["paths"]["/auth/login"]["post"]["responses"]["401"];
+        let code = &unauthorized["content"]["application/json"]["schema"]["allOf"][1]["properties"]["code"];
+        assert_eq!(code["enum"], json!(["INVALID_CREDENTIALS"]));
+    }
+
+    #[test]
+    fn only_mutations_that_take_a_key_have_its_header() {
+        let document = described(fixtures::V1);
+        let takes_key = |path: &str, method: &str| {
+            let parameters = &document["paths"][path][method]["parameters"];
+            parameters.as_array().is_some_and(|parameters| {
+                parameters.contains(&json!({ "$ref": "#/components/parameters/IdempotencyKey" }))
+            })
+        };
+        assert!(takes_key("/triggers", "post"));
+        assert!(!takes_key("/triggers", "get"));
+        for path in ["/auth/login", "/auth/register", "/auth/ticket", "/webhooks"] {
+            assert!(!takes_key(path, "post"), "{path}");
+        }
+    }
+
+    #[test]
+    fn pages_are_in_the_link_header() {
+        let document = described(fixtures::V1);
+        let headers = |path: &str| &document["paths"][path]["get"]["responses"]["200"]["headers"];
+        assert!(headers("/triggers")["Link"].is_object());
+        assert!(headers("/profile/{username}")["Link"].is_null());
+        assert!(headers("/profile/{username}")["RateLimit-Remaining"].is_object());
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(members) => {
+                    for (key, value) in members {
+                        match value.as_str() {
+                            Some(text) if key == "$ref" => found.push(text.to_owned()),
+                            _ => references(value, found),
+                        }
+                    }
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        for source in [fixtures::V1, super::super::V1] {
+            let document = described(source);
+            let mut found = Vec::new();
+            references(&document, &mut found);
+            assert!(found.len() > 100);
+            for reference in found {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(
+                    document.pointer(pointer).is_some_and(|target| *target != json!({})),
+                    "{reference}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_become_sentences() {
+        assert_eq!(sentence("ListTriggers"), "List triggers");
+    }
+}

@@ -150,3 +150,59 @@ impl Router {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures, *};
+
+    fn route(method: Method, path: &str) -> String {
+        let rest = fixtures::load(
+            r#"
+            query Get($id: ID!) @rest(method: GET, path: "/a/{id}") { node(id: $id) { id } }
+            mutation Delete($id: ID!) @rest(method: DELETE, path: "/a/{id}") { deleteTrigger(id: $id) { trigger { id } } }
+            query Literal @rest(method: GET, path: "/a/new") { viewer { email } }
+            query Deep($id: ID!) @rest(method: GET, path: "/a/{id}/deep") { node(id: $id) { id } }
+            mutation Deeper @rest(method: POST, path: "/a/new/deeper") { logout { success } }
+            "#,
+        )
+        .unwrap();
+        match rest.route(&method, path) {
+            Route::Found(operation, values) => format!("{} {values:?}", operation.name),
+            Route::MethodNotAllowed(methods) => format!("{methods:?}"),
+            Route::NotFound => "not found".to_owned(),
+        }
+    }
+
+    #[test]
+    fn parameters_take_what_no_literal_takes() {
+        assert_eq!(route(Method::GET, "/a/x"), r#"Get ["x"]"#);
+        assert_eq!(route(Method::DELETE, "/a/x"), r#"Delete ["x"]"#);
+        assert_eq!(route(Method::GET, "/a/new"), "Literal []");
+        assert_eq!(route(Method::GET, "/a/new/deep"), r#"Deep ["new"]"#);
+        assert_eq!(route(Method::POST, "/a/new/deeper"), "Deeper []");
+        assert_eq!(route(Method::HEAD, "/a/x"), r#"Get ["x"]"#);
+    }
+
+    #[test]
+    fn segments_are_decoded_after_they_are_told_apart() {
+        assert_eq!(route(Method::GET, "/a/x%2Fy%20%C3%A4+"), r#"Get ["x/y ä+"]"#);
+        assert_eq!(route(Method::GET, "/%61/n%65w"), "Literal []");
+        for path in ["/a/%", "/a/%4", "/a/%zz", "/a/%ff", "/a/%C3"] {
+            assert_eq!(route(Method::GET, path), "not found", "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        for path in ["", "/", "/a", "/a/", "/a/x/", "//a/x", "/a//x", "/b", "/a/x/y", "a/x"] {
+            assert_eq!(route(Method::GET, path), "not found", "{path}");
+        }
+    }
+
+    #[test]
+    fn other_methods_are_told() {
+        assert_eq!(route(Method::PUT, "/a/x"), "[GET, DELETE, HEAD]");
+        assert_eq!(route(Method::HEAD, "/a/new/deeper"), "[POST]");
+        assert_eq!(route(Method::DELETE, "/a/new"), "[GET, HEAD]");
+    }
+}
