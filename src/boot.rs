@@ -22,7 +22,7 @@ use crate::{
     },
     http::{self, Sites},
     loaders::Loaders,
-    meter::Meter,
+    meter::{Clock, Meter},
     rest::{self, Rest},
 };
 
@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub async fn documents(public: &WebOrigin) -> Result<(String, Bytes), Failed> {
     let gate = Gate::open(
         &Database::Sqlite("sqlite::memory:".to_owned()),
-        Meter::memory(std::time::Instant::now),
+        Meter::memory(Clock::System),
         Doorbell::memory(),
         Limits { member: 0, anonymous: 0 },
     )
@@ -127,7 +127,7 @@ pub async fn open(settings: &Settings) -> Result<Gate, Failed> {
             let (url, prefix) = (url.expose_secret(), &settings.redis_prefix);
             (Meter::redis(url, prefix).await?, Doorbell::redis(url, prefix)?)
         }
-        None => (Meter::memory(std::time::Instant::now), Doorbell::memory()),
+        None => (Meter::memory(Clock::System), Doorbell::memory()),
     };
     let limits = Limits { member: settings.rate_limit_authenticated, anonymous: settings.rate_limit_anonymous };
     Gate::open(&settings.database, meter, doorbell, limits)
