@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accounts::password::Passwords,
-    config::{Database, Settings, WebOrigin},
+    config::{Settings, WebOrigin},
     doorbell::Doorbell,
     events::Render,
     gate::{Gate, Limits, rules},
@@ -34,15 +35,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// A field or type without its rule, or a REST operation that does not fit the schema.
-pub async fn documents(public: &WebOrigin) -> Result<(String, Bytes), Failed> {
-    let gate = Gate::open(
-        &Database::Sqlite("sqlite::memory:".to_owned()),
-        Meter::memory(Clock::System),
-        Doorbell::memory(),
-        Limits { member: 0, anonymous: 0 },
-    )
-    .await?;
-    let engine = schema::engine(Loaders::new(&gate), Passwords::new(1), Render::default());
+pub fn documents(public: &WebOrigin) -> Result<(String, Bytes), Failed> {
+    let engine = schema::engine(|builder| builder);
     let surface = surface(&engine)?;
     Ok((schema_sdl(&engine)?, openapi(&surface.rest, &surface.types, public)?))
 }
@@ -99,19 +93,34 @@ fn surface(engine: &Engine) -> Result<Surface, Failed> {
     let mut routes = Vec::new();
     for operation in rest.operations() {
         let refused = |why: String| format!("rest/v1.graphql: operation {}: {why}", operation.name);
-        let document = documents.prepare_parsed(operation.document.clone()).map_err(|failures| {
-            let messages: Vec<_> = failures.iter().map(|failure| failure.error.message().to_owned()).collect();
-            refused(messages.join("; "))
-        })?;
-        let prepared = document.operation(None).map_err(|error| refused(error.to_string()))?.clone();
-        let bound = prepared.bind(Default::default()).map_err(|error| refused(error.to_string()))?;
+        let document = documents
+            .prepare_parsed(operation.document.clone())
+            .map_err(|failures| {
+                let messages: Vec<_> = failures
+                    .iter()
+                    .map(|failure| failure.error.message().to_owned())
+                    .collect();
+                refused(messages.join("; "))
+            })?;
+        let prepared = document
+            .operation(None)
+            .map_err(|error| refused(error.to_string()))?
+            .clone();
+        let bound = prepared
+            .bind(Default::default())
+            .map_err(|error| refused(error.to_string()))?;
         routes.push(Prepared {
             index: operation.index,
             operation: prepared,
             requirements: bound.admission().requirements.clone(),
         });
     }
-    Ok(Surface { types, documents, rest, routes })
+    Ok(Surface {
+        types,
+        documents,
+        rest,
+        routes,
+    })
 }
 
 /// Opens what the settings name. No Redis URL: everything in process.
@@ -129,7 +138,10 @@ pub async fn open(settings: &Settings) -> Result<Gate, Failed> {
         }
         None => (Meter::memory(Clock::System), Doorbell::memory()),
     };
-    let limits = Limits { member: settings.rate_limit_authenticated, anonymous: settings.rate_limit_anonymous };
+    let limits = Limits {
+        member: settings.rate_limit_authenticated,
+        anonymous: settings.rate_limit_anonymous,
+    };
     Gate::open(&settings.database, meter, doorbell, limits)
         .await
         .map_err(|error| format!("the database cannot be used: {error:?}").into())
@@ -147,8 +159,14 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     let gate = open(&settings).await?;
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
-    let engine = schema::engine(Loaders::new(&gate), passwords, render.clone());
-    let Surface { types, documents, rest, routes } = surface(&engine)?;
+    let loaders = Loaders::new(&gate);
+    let engine = schema::engine(|builder| builder.data(loaders).data(passwords).data(render.clone()));
+    let Surface {
+        types,
+        documents,
+        rest,
+        routes,
+    } = surface(&engine)?;
     render.set(engine.clone(), rest.clone(), &documents)?;
 
     let listener = TcpListener::bind(settings.bind)
@@ -186,8 +204,11 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         }
     });
     let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|stream| {
+        // An answer is written whole: waiting for more to send along would only delay it.
+        let _ = stream.set_nodelay(true);
+    });
     let served = axum::serve(listener, service)
-        .tcp_nodelay(true)
         .with_graceful_shutdown(draining.clone().cancelled_owned())
         .into_future();
     tokio::select! {
@@ -196,7 +217,9 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
             tracing::warn!("some requests were still running after {} s", DRAIN.as_secs());
         }
     }
-    gate.close().await.map_err(|error| format!("the database was not closed in order: {error:?}"))?;
+    gate.close()
+        .await
+        .map_err(|error| format!("the database was not closed in order: {error:?}"))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Router,
+    body::Body,
     extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -56,8 +57,10 @@ pub fn router(app: Arc<App>) -> Router {
     pages::add(router)
         .fallback(|| async { refuse(&Error::new(Kind::NotFound, "no such address")) })
         .method_not_allowed_fallback(|| async { refuse(&Error::new(Kind::MethodNotAllowed, "this address takes GET")) })
-        .layer(cors(&app))
-        .layer(CatchPanicLayer::custom(|_| refuse(&Error::new(Kind::Internal, "internal server error"))))
+        .layer(tower::util::option_layer(cors(&app)))
+        .layer(CatchPanicLayer::custom(|_| {
+            refuse(&Error::new(Kind::Internal, "internal server error"))
+        }))
         .layer(middleware::from_fn(with_request_id))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
@@ -69,7 +72,8 @@ pub struct RequestId(pub String);
 
 async fn with_request_id(mut request: Request, next: Next) -> Response {
     let id = Uuid::new_v4().simple().to_string();
-    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let span =
+        tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
     let value = HeaderValue::try_from(&id).expect("hexadecimal digits make a header");
     request.extensions_mut().insert(RequestId(id));
     let surface = match request.uri().path() {
@@ -87,13 +91,16 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
 }
 
 /// Lets browsers call from the origins of the settings, with the cookie.
-fn cors(app: &App) -> CorsLayer {
+fn cors(app: &App) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = app
         .sites
         .allowed()
         .filter_map(|origin| HeaderValue::try_from(origin).ok())
         .collect();
-    CorsLayer::new()
+    if origins.is_empty() {
+        return None;
+    }
+    let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
@@ -105,7 +112,8 @@ fn cors(app: &App) -> CorsLayer {
             HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([LIMIT, REMAINING, RESET, header::LINK, header::RETRY_AFTER, X_REQUEST_ID])
-        .max_age(std::time::Duration::from_secs(3_600))
+        .max_age(std::time::Duration::from_secs(3_600));
+    Some(layer)
 }
 
 async fn health() -> Response {
@@ -127,7 +135,14 @@ async fn readiness(State(app): State<Arc<App>>) -> Response {
         "database": state(database),
         "redis": redis,
     });
-    json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+    json(
+        if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        &body,
+    )
 }
 
 fn json(status: StatusCode, body: &serde_json::Value) -> Response {
@@ -169,9 +184,10 @@ fn change_cookie(response: &mut Response, app: &App, change: Option<CookieChange
     use tower_sessions::cookie::{Cookie, SameSite, time::Duration};
 
     let (value, age) = match (change, &renew) {
-        (Some(CookieChange::Set(token)), _) => {
-            (token.expose().to_owned(), Duration::milliseconds(gate::callers::LOGIN_LASTS))
-        }
+        (Some(CookieChange::Set(token)), _) => (
+            token.expose().to_owned(),
+            Duration::milliseconds(gate::callers::LOGIN_LASTS),
+        ),
         (Some(CookieChange::Clear), _) => (String::new(), Duration::ZERO),
         (None, Some(token)) => (token.clone(), Duration::milliseconds(gate::callers::LOGIN_LASTS)),
         (None, None) => return,
@@ -187,22 +203,35 @@ fn change_cookie(response: &mut Response, app: &App, change: Option<CookieChange
     }
 }
 
-/// A request taken apart.
+/// A request taken apart, but for its body.
 struct Arrived {
     parts: axum::http::request::Parts,
-    body: axum::body::Body,
     address: std::net::IpAddr,
     request_id: String,
 }
 
 impl Arrived {
-    fn new(app: &App, request: Request) -> Self {
+    fn new(app: &App, request: Request) -> (Self, Body) {
         let (parts, body) = request.into_parts();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|info| info.0.ip());
         let peer = peer.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let request_id = parts
+            .extensions
+            .get::<RequestId>()
+            .map(|id| id.0.clone())
+            .unwrap_or_default();
         let address = site::caller_address(peer, &parts.headers, &app.trusted_proxies);
-        Self { parts, body, address, request_id }
+        (
+            Self {
+                parts,
+                address,
+                request_id,
+            },
+            body,
+        )
     }
 
     /// What the request shows of who is calling.
@@ -224,7 +253,11 @@ impl Arrived {
         if changes && authorization.is_none() {
             app.sites.refuse_cross_site(headers)?;
         }
-        Ok(Shown { authorization, cookie: site::cookie(headers, COOKIE), address: self.address })
+        Ok(Shown {
+            authorization,
+            cookie: site::cookie(headers, COOKIE),
+            address: self.address,
+        })
     }
 
     /// Who is calling; if that cannot be, the address that pays for the refusal.
@@ -233,8 +266,15 @@ impl Arrived {
     }
 
     fn origin(&self) -> crate::accounts::Origin {
-        let agent = self.parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        crate::accounts::Origin { address: self.address, user_agent: agent.map(str::to_owned) }
+        let agent = self
+            .parts
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok());
+        crate::accounts::Origin {
+            address: self.address,
+            user_agent: agent.map(str::to_owned),
+        }
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {
@@ -244,13 +284,14 @@ impl Arrived {
     /// # Errors
     ///
     /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off.
-    async fn read_body(&mut self) -> Result<Bytes> {
+    async fn read_body(&self, body: Body) -> Result<Bytes> {
         let too_large = || Error::new(Kind::PayloadTooLarge, format!("the body is over {LARGEST_BODY} bytes"));
-        let declared = self.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+        let declared = self
+            .header(&header::CONTENT_LENGTH)
+            .and_then(|length| length.parse::<usize>().ok());
         if declared.is_some_and(|length| length > LARGEST_BODY) {
             return Err(too_large());
         }
-        let body = std::mem::take(&mut self.body);
         match http_body_util::Limited::new(body, LARGEST_BODY).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),

@@ -61,7 +61,10 @@ impl Loader<MemberId> for Rows {
     async fn load(&self, keys: &[MemberId]) -> Result<HashMap<MemberId, Self::Value>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = profiles::load_members(&self.0, &ids).await?;
-        Ok(rows.into_iter().map(|row| (MemberId(row.id), Unchecked::new(row))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (MemberId(row.id), Unchecked::new(row)))
+            .collect())
     }
 }
 
@@ -72,7 +75,10 @@ impl Loader<FoldedUsername> for Rows {
     async fn load(&self, keys: &[FoldedUsername]) -> Result<HashMap<FoldedUsername, Self::Value>> {
         let usernames: Vec<String> = keys.iter().map(|key| key.0.clone()).collect();
         let rows = profiles::load_members_by_username(&self.0, &usernames).await?;
-        Ok(rows.into_iter().map(|row| (FoldedUsername(row.username_key.clone()), Unchecked::new(row))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (FoldedUsername(row.username_key.clone()), Unchecked::new(row)))
+            .collect())
     }
 }
 
@@ -83,7 +89,10 @@ impl Loader<TriggerId> for Rows {
     async fn load(&self, keys: &[TriggerId]) -> Result<HashMap<TriggerId, Self::Value>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = triggers::load(&self.0, &ids).await?;
-        Ok(rows.into_iter().map(|row| (TriggerId(row.id), Unchecked::new(row))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (TriggerId(row.id), Unchecked::new(row)))
+            .collect())
     }
 }
 

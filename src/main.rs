@@ -10,6 +10,7 @@ use bambisleep_chat::{
     boot::{self, Failed},
     cli::{Cli, Command, KeyCommand, UserCommand},
     config::{Settings, WebOrigin},
+    error::Error,
     logging,
 };
 use clap::Parser;
@@ -43,7 +44,11 @@ fn main() -> ExitCode {
     match runtime.block_on(run(cli.into_command(), settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            // An error of the server's own says in its debugging form what it keeps from clients.
+            match error.downcast_ref::<Error>() {
+                Some(error) => eprintln!("{error:?}"),
+                None => eprintln!("{error}"),
+            }
             ExitCode::FAILURE
         }
     }
@@ -53,21 +58,31 @@ async fn run(command: Command, settings: Settings) -> Result<(), Failed> {
     match command {
         Command::Serve => boot::serve(settings).await,
         Command::Migrate => Ok(boot::open(&settings).await?.close().await?),
-        Command::Schema => {
-            print(boot::documents(&public(&settings)).await?.0.as_bytes())
-        }
-        Command::Openapi => {
-            print(&boot::documents(&public(&settings)).await?.1)
-        }
+        Command::Schema => print(boot::documents(&public(&settings))?.0.as_bytes()),
+        Command::Openapi => print(&boot::documents(&public(&settings))?.1),
         Command::User(command) => {
             let gate = boot::open(&settings).await?;
             user(command, &Operator::new(&gate)).await?;
             Ok(gate.close().await?)
         }
-        Command::Key(KeyCommand::Create { name, user, scopes, expires }) => {
+        Command::Key(KeyCommand::Create {
+            name,
+            user,
+            scopes,
+            expires,
+        }) => {
             let gate = boot::open(&settings).await?;
             let expires_at = expires.map(|time| time.timestamp_millis());
-            let key = Operator::new(&gate).create_key(&user, NewKey { name, scopes, expires_at }).await?;
+            let key = Operator::new(&gate)
+                .create_key(
+                    &user,
+                    NewKey {
+                        name,
+                        scopes,
+                        expires_at,
+                    },
+                )
+                .await?;
             println!("{}", key.expose());
             Ok(gate.close().await?)
         }
@@ -75,7 +90,10 @@ async fn run(command: Command, settings: Settings) -> Result<(), Failed> {
 }
 
 fn public(settings: &Settings) -> WebOrigin {
-    settings.public_url.clone().unwrap_or_else(|| WebOrigin::of(settings.bind))
+    settings
+        .public_url
+        .clone()
+        .unwrap_or_else(|| WebOrigin::of(settings.bind))
 }
 
 /// A closed pipe is no failure: `bambisleep-chat schema | head`.
@@ -93,7 +111,9 @@ async fn user(command: UserCommand, operator: &Operator) -> Result<(), Failed> {
         }
         UserCommand::Role { name, role } => operator.set_role(&name, role).await?,
         UserCommand::Ban { name, reason, until } => {
-            operator.ban(&name, &reason, until.map(|time| time.timestamp_millis())).await?;
+            operator
+                .ban(&name, &reason, until.map(|time| time.timestamp_millis()))
+                .await?;
         }
         UserCommand::Unban { name } => operator.unban(&name).await?,
         UserCommand::Password { name } => operator.set_password(&name, read_password()?).await?,

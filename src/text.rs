@@ -38,7 +38,10 @@ impl Checks {
         let text = nfc(text);
         let characters = text.chars().count();
         if !length.contains(&characters) {
-            self.refuse(field, format!("must have {} to {} characters", length.start(), length.end()));
+            self.refuse(
+                field,
+                format!("must have {} to {} characters", length.start(), length.end()),
+            );
         } else if text.chars().any(|c| c.is_control() && c != '\t' && c != '\n') {
             self.refuse(field, "must not have control characters");
         }
@@ -58,8 +61,14 @@ impl Checks {
     pub fn username(&mut self, field: &str, text: &str) {
         let characters = text.chars().count();
         if !USERNAME.contains(&characters) {
-            self.refuse(field, format!("must have {} to {} characters", USERNAME.start(), USERNAME.end()));
-        } else if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+            self.refuse(
+                field,
+                format!("must have {} to {} characters", USERNAME.start(), USERNAME.end()),
+            );
+        } else if !text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        {
             self.refuse(field, "may have letters A to Z, digits, _ and - only");
         } else if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
             self.refuse(field, "is reserved");
@@ -68,7 +77,10 @@ impl Checks {
 
     pub fn password(&mut self, field: &str, text: &str) {
         if !PASSWORD.contains(&text.chars().count()) {
-            self.refuse(field, format!("must have {} to {} characters", PASSWORD.start(), PASSWORD.end()));
+            self.refuse(
+                field,
+                format!("must have {} to {} characters", PASSWORD.start(), PASSWORD.end()),
+            );
         }
     }
 
@@ -113,7 +125,11 @@ impl Checks {
 
 /// The text in Unicode's composed normal form.
 pub fn nfc(text: &str) -> String {
-    if is_nfc(text) { text.to_owned() } else { text.nfc().collect() }
+    if is_nfc(text) {
+        text.to_owned()
+    } else {
+        text.nfc().collect()
+    }
 }
 
 /// How names are compared and searched: regardless of case.
@@ -171,7 +187,15 @@ mod tests {
             assert_eq!(refused(|checks| checks.url("url", good)), None, "{good}");
         }
         let long = format!("https://example.org/{}", "x".repeat(LONGEST_URL));
-        for bad in ["", "example.org/a.png", "//example.org", "ftp://example.org", "javascript:alert(1)", "http://", &long] {
+        for bad in [
+            "",
+            "example.org/a.png",
+            "//example.org",
+            "ftp://example.org",
+            "javascript:alert(1)",
+            "http://",
+            &long,
+        ] {
             assert!(refused(|checks| checks.url("url", bad)).is_some(), "{bad}");
         }
     }

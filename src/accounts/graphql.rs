@@ -6,11 +6,7 @@ use super::{LoggedIn, NewKey, OfAge, Registration, password::Password};
 use crate::{
     accounts,
     error::{Error, Result},
-    gate::{
-        Permit,
-        callers::Via,
-        rules::Scope,
-    },
+    gate::{Permit, callers::Via, rules::Scope},
     graphql::{
         context::{CookieChange, passwords, permit, permit_once, request},
         scalars::DateTime,
@@ -79,7 +75,10 @@ pub struct Login {
 
 impl Login {
     pub fn new(row: login::Model, permit: &Permit) -> Self {
-        Self { row, permit: permit.clone() }
+        Self {
+            row,
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -299,7 +298,9 @@ impl AccountMutation {
     ) -> Result<Option<RevokeLoginPayload>> {
         let permit = permit_once(ctx, &*id)?;
         let row = accounts::revoke_login(&permit, decode(IdKind::Login, &id, "login")?).await?;
-        Ok(Some(RevokeLoginPayload { login: Login::new(row, &permit) }))
+        Ok(Some(RevokeLoginPayload {
+            login: Login::new(row, &permit),
+        }))
     }
 
     /// Changes the caller's password and ends the caller's other logins. API keys go on.
@@ -311,7 +312,9 @@ impl AccountMutation {
         let (permit, origin) = (permit(ctx)?, &request(ctx).origin);
         let (current, new) = (input.current_password, input.new_password);
         let row = accounts::change_password(&permit, passwords(ctx), current, new, origin).await?;
-        Ok(Some(ChangePasswordPayload { user: User::new(row, &permit) }))
+        Ok(Some(ChangePasswordPayload {
+            user: User::new(row, &permit),
+        }))
     }
 
     /// Erases the account and all that it wrote, at once and for good.
@@ -330,7 +333,10 @@ impl AccountMutation {
     async fn create_socket_ticket(&self, ctx: &Context<'_>) -> Result<Option<CreateSocketTicketPayload>> {
         let (ticket, expires_at) = accounts::create_ticket(&permit(ctx)?).await?;
         let ticket = ticket.expose().to_owned();
-        Ok(Some(CreateSocketTicketPayload { ticket, expires_at: DateTime::new(expires_at) }))
+        Ok(Some(CreateSocketTicketPayload {
+            ticket,
+            expires_at: DateTime::new(expires_at),
+        }))
     }
 
     /// Makes an API key. Not with an API key; nor are the next one, logins, passwords and accounts.
@@ -342,9 +348,16 @@ impl AccountMutation {
         let mut checks = Checks::new();
         let expires_at = input.expires_at.map(|at| at.check(&mut checks, "expiresAt"));
         checks.done()?;
-        let new = NewKey { name: input.name, scopes: input.scopes, expires_at };
+        let new = NewKey {
+            name: input.name,
+            scopes: input.scopes,
+            expires_at,
+        };
         let (row, key) = accounts::create_key(&permit(ctx)?, new).await?;
-        Ok(Some(CreateApiKeyPayload { api_key: ApiKey(row), key: key.expose().to_owned() }))
+        Ok(Some(CreateApiKeyPayload {
+            api_key: ApiKey(row),
+            key: key.expose().to_owned(),
+        }))
     }
 
     /// Ends one of the caller's API keys.

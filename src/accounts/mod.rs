@@ -112,7 +112,15 @@ async fn create(permit: &Permit, passwords: &Passwords, new: Registration, role:
         return Err(store::username_taken());
     }
     let password_hash = passwords.hash(new.password).await?;
-    permit.write(Register { id: Uuid::now_v7(), username: new.username, email, password_hash, role }).await
+    permit
+        .write(Register {
+            id: Uuid::now_v7(),
+            username: new.username,
+            email,
+            password_hash,
+            role,
+        })
+        .await
 }
 
 struct Register {
@@ -127,7 +135,15 @@ impl Operation for Register {
     type Output = member::Model;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
-        store::insert(tx, self.id, &self.username, self.email.as_deref(), &self.password_hash, self.role).await
+        store::insert(
+            tx,
+            self.id,
+            &self.username,
+            self.email.as_deref(),
+            &self.password_hash,
+            self.role,
+        )
+        .await
     }
 }
 
@@ -148,7 +164,12 @@ pub async fn log_in(
     let Some(member) = found else {
         return Err(Error::new(Kind::InvalidCredentials, "wrong username or password"));
     };
-    callers::refuse_banned(member.banned_at, member.banned_until, member.ban_reason.as_deref(), time::now())?;
+    callers::refuse_banned(
+        member.banned_at,
+        member.banned_until,
+        member.ban_reason.as_deref(),
+        time::now(),
+    )?;
     start_session(permit, member, origin).await
 }
 
@@ -189,16 +210,27 @@ async fn start_session(permit: &Permit, member: member::Model, origin: &Origin) 
     let session = Session::new(None, Arc::new(Store::new(permit)), Some(expiry));
     session.insert(sessions::LOGIN, &login).await.map_err(Error::internal)?;
     session.save().await.map_err(Error::internal)?;
-    let id: Id = session.id().ok_or_else(|| Error::internal("a session that was saved has no id"))?;
+    let id: Id = session
+        .id()
+        .ok_or_else(|| Error::internal("a session that was saved has no id"))?;
     let permit = permit.logged_in(&member, login.id)?;
-    Ok(LoggedIn { member, token: Token(id.to_string()), permit })
+    Ok(LoggedIn {
+        member,
+        token: Token(id.to_string()),
+        permit,
+    })
 }
 
 /// Ends the login by which the caller calls.
 pub async fn log_out(permit: &Permit) -> Result<()> {
     let caller = permit.member()?;
     if let Via::Login(id) = caller.via {
-        permit.write(EndLogin { id, member: caller.member }).await?;
+        permit
+            .write(EndLogin {
+                id,
+                member: caller.member,
+            })
+            .await?;
     }
     Ok(())
 }
@@ -225,7 +257,10 @@ pub async fn login(permit: &Permit, id: Uuid) -> Result<login::Model> {
 /// `NOT_FOUND`.
 pub async fn revoke_login(permit: &Permit, id: Uuid) -> Result<login::Model> {
     let member = permit.member()?.member;
-    permit.write_once(EndLogin { id, member }).await?.ok_or_else(|| Error::not_found("login"))
+    permit
+        .write_once(EndLogin { id, member })
+        .await?
+        .ok_or_else(|| Error::not_found("login"))
 }
 
 struct EndLogin {
@@ -266,7 +301,13 @@ pub async fn change_password(
         Via::Key { .. } => None,
     };
     let password_hash = passwords.hash(new).await?;
-    permit.write(SetPassword { member: member.id, password_hash, keep }).await?;
+    permit
+        .write(SetPassword {
+            member: member.id,
+            password_hash,
+            keep,
+        })
+        .await?;
     Ok(member)
 }
 
@@ -406,7 +447,12 @@ pub async fn key(permit: &Permit, id: Uuid) -> Result<api_key::Model> {
 ///
 /// `NOT_FOUND`.
 pub async fn revoke_key(permit: &Permit, id: Uuid) -> Result<api_key::Model> {
-    permit.write_once(RevokeKey { id, member: permit.member()?.member }).await
+    permit
+        .write_once(RevokeKey {
+            id,
+            member: permit.member()?.member,
+        })
+        .await
 }
 
 struct RevokeKey {
@@ -436,7 +482,11 @@ pub async fn create_ticket(permit: &Permit) -> Result<(Token, i64)> {
     let ticket = secret(TICKET_PREFIX);
     let expires_at = time::now() + i64::try_from(TICKET_LIFETIME.as_millis()).map_err(Error::internal)?;
     let value = format!("{} {}", caller.member, callers::via_id(&caller.via));
-    permit.gate().meter().put_ticket(Sha256::digest(ticket.0.as_bytes()).into(), value).await;
+    permit
+        .gate()
+        .meter()
+        .put_ticket(Sha256::digest(ticket.0.as_bytes()).into(), value)
+        .await;
     Ok((ticket, expires_at))
 }
 
@@ -453,7 +503,12 @@ impl Operator {
     ///
     /// `VALIDATION_FAILED`, `CONFLICT`.
     pub async fn create(&self, username: String, password: Password, role: Role) -> Result<member::Model> {
-        let new = Registration { username, password, email: None, of_age: OfAge::Stated };
+        let new = Registration {
+            username,
+            password,
+            email: None,
+            of_age: OfAge::Stated,
+        };
         create(&self.0, &Passwords::new(1), new, role).await
     }
 
@@ -462,7 +517,12 @@ impl Operator {
     /// `NOT_FOUND`.
     pub async fn set_role(&self, username: &str, role: Role) -> Result<()> {
         let member = self.member(username).await?;
-        self.0.write(SetRole { member: member.id, role }).await
+        self.0
+            .write(SetRole {
+                member: member.id,
+                role,
+            })
+            .await
     }
 
     /// Sets a new password and ends all logins of the member.
@@ -476,7 +536,13 @@ impl Operator {
         checks.password("password", password.expose());
         checks.done()?;
         let password_hash = Passwords::new(1).hash(password).await?;
-        self.0.write(SetPassword { member: member.id, password_hash, keep: None }).await
+        self.0
+            .write(SetPassword {
+                member: member.id,
+                password_hash,
+                keep: None,
+            })
+            .await
     }
 
     /// Refuses a member everywhere, until a time (Unix milliseconds) or for good.
@@ -492,7 +558,12 @@ impl Operator {
             checks.refuse("until", "must be in the future");
         }
         checks.done()?;
-        self.0.write(SetBan { member: member.id, ban: Some((reason, until)) }).await
+        self.0
+            .write(SetBan {
+                member: member.id,
+                ban: Some((reason, until)),
+            })
+            .await
     }
 
     /// Ends a ban.
@@ -502,7 +573,12 @@ impl Operator {
     /// `NOT_FOUND`.
     pub async fn unban(&self, username: &str) -> Result<()> {
         let member = self.member(username).await?;
-        self.0.write(SetBan { member: member.id, ban: None }).await
+        self.0
+            .write(SetBan {
+                member: member.id,
+                ban: None,
+            })
+            .await
     }
 
     /// # Errors

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use argon2::{
-    Argon2, PasswordHasher, PasswordVerifier,
-    password_hash::phc::PasswordHash,
-};
+use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
@@ -105,7 +102,9 @@ impl Passwords {
                 },
             };
             let expected = PasswordHash::new(&expected).map_err(|why| Error::internal(why.to_string()))?;
-            let right = Argon2::default().verify_password(password.expose().as_bytes(), &expected).is_ok();
+            let right = Argon2::default()
+                .verify_password(password.expose().as_bytes(), &expected)
+                .is_ok();
             Ok(right && known)
         })
         .await?
@@ -116,7 +115,9 @@ impl Passwords {
         let _place = self.0.queue.try_acquire().map_err(|_| overloaded())?;
         let _thread = self.0.threads.acquire().await.map_err(Error::internal)?;
         let pool = self.0.clone();
-        tokio::task::spawn_blocking(move || work(&pool)).await.map_err(Error::internal)
+        tokio::task::spawn_blocking(move || work(&pool))
+            .await
+            .map_err(Error::internal)
     }
 }
 
@@ -136,9 +137,24 @@ mod tests {
         let passwords = Passwords::new(1);
         let hash = passwords.hash(Password::new("correct horse".into())).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify(Password::new("correct horse".into()), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(Password::new("wrong".into()), Some(hash)).await.unwrap());
-        assert!(!passwords.verify(Password::new("nobody's password".into()), None).await.unwrap());
+        assert!(
+            passwords
+                .verify(Password::new("correct horse".into()), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(Password::new("wrong".into()), Some(hash))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(Password::new("nobody's password".into()), None)
+                .await
+                .unwrap()
+        );
     }
 
     #[test]

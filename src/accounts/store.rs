@@ -11,9 +11,15 @@ use crate::{
 
 pub async fn by_username(permit: &Permit, username: &str) -> Result<Option<member::Model>> {
     let folded = username.to_ascii_lowercase();
-    let statement =
-        sql(permit.gate().backend(), "SELECT * FROM members WHERE username_key = ?", [folded.into()]);
-    Ok(member::Entity::find().from_raw_sql(statement).one(permit.read()).await?)
+    let statement = sql(
+        permit.gate().backend(),
+        "SELECT * FROM members WHERE username_key = ?",
+        [folded.into()],
+    );
+    Ok(member::Entity::find()
+        .from_raw_sql(statement)
+        .one(permit.read())
+        .await?)
 }
 
 /// The member with the hash of their password.
@@ -26,13 +32,21 @@ pub async fn with_password(permit: &Permit, username: &str) -> Result<Option<(me
 }
 
 pub async fn email(permit: &Permit, member: Uuid) -> Result<Option<String>> {
-    Ok(credential(permit, member).await?.and_then(|credential| credential.email))
+    Ok(credential(permit, member)
+        .await?
+        .and_then(|credential| credential.email))
 }
 
 async fn credential(permit: &Permit, member: Uuid) -> Result<Option<credential::Model>> {
-    let statement =
-        sql(permit.gate().backend(), "SELECT * FROM credentials WHERE member_id = ?", [member.into()]);
-    Ok(credential::Entity::find().from_raw_sql(statement).one(permit.read()).await?)
+    let statement = sql(
+        permit.gate().backend(),
+        "SELECT * FROM credentials WHERE member_id = ?",
+        [member.into()],
+    );
+    Ok(credential::Entity::find()
+        .from_raw_sql(statement)
+        .one(permit.read())
+        .await?)
 }
 
 pub fn username_taken() -> Error {
@@ -63,24 +77,42 @@ pub async fn insert(
         banned_until: None,
         ban_reason: None,
     };
-    let inserted = member::Entity::insert(row.clone().into_active_model()).exec_without_returning(tx).await;
-    inserted.map_err(Error::from).map_err(|error| if error.unique_violation() { username_taken() } else { error })?;
+    let inserted = member::Entity::insert(row.clone().into_active_model())
+        .exec_without_returning(tx)
+        .await;
+    inserted.map_err(Error::from).map_err(|error| {
+        if error.unique_violation() {
+            username_taken()
+        } else {
+            error
+        }
+    })?;
     let credential = credential::ActiveModel {
         member_id: Set(id),
         password_hash: Set(password_hash.to_owned()),
         email: Set(email.map(str::to_owned)),
     };
-    credential::Entity::insert(credential).exec_without_returning(tx).await?;
+    credential::Entity::insert(credential)
+        .exec_without_returning(tx)
+        .await?;
     Ok(row)
 }
 
 pub async fn set_password(tx: &Tx<'_>, member: Uuid, hash: &str) -> Result<()> {
-    tx.execute("UPDATE credentials SET password_hash = ? WHERE member_id = ?", [hash.into(), member.into()]).await?;
+    tx.execute(
+        "UPDATE credentials SET password_hash = ? WHERE member_id = ?",
+        [hash.into(), member.into()],
+    )
+    .await?;
     Ok(())
 }
 
 pub async fn set_role(tx: &Tx<'_>, member: Uuid, role: Role) -> Result<()> {
-    tx.execute("UPDATE members SET role = ? WHERE id = ?", [role.wire().into(), member.into()]).await?;
+    tx.execute(
+        "UPDATE members SET role = ? WHERE id = ?",
+        [role.wire().into(), member.into()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -123,14 +155,21 @@ pub async fn login(permit: &Permit, id: Uuid, member: Uuid) -> Result<Option<log
 }
 
 pub async fn end_login(tx: &Tx<'_>, id: Uuid, member: Uuid) -> Result<Option<login::Model>> {
-    let statement =
-        sql(tx.backend(), "DELETE FROM logins WHERE id = ? AND member_id = ? RETURNING *", [id.into(), member.into()]);
+    let statement = sql(
+        tx.backend(),
+        "DELETE FROM logins WHERE id = ? AND member_id = ? RETURNING *",
+        [id.into(), member.into()],
+    );
     Ok(login::Entity::find().from_raw_sql(statement).one(tx).await?)
 }
 
 pub async fn end_logins(tx: &Tx<'_>, member: Uuid, keep: Option<Uuid>) -> Result<()> {
     let keep = keep.unwrap_or_default();
-    tx.execute("DELETE FROM logins WHERE member_id = ? AND id <> ?", [member.into(), keep.into()]).await?;
+    tx.execute(
+        "DELETE FROM logins WHERE member_id = ? AND id <> ?",
+        [member.into(), keep.into()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -140,7 +179,10 @@ pub async fn keys(permit: &Permit, member: Uuid) -> Result<Vec<api_key::Model>> 
         "SELECT * FROM api_keys WHERE member_id = ? ORDER BY id DESC",
         [member.into()],
     );
-    Ok(api_key::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+    Ok(api_key::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
 }
 
 pub async fn key(permit: &Permit, id: Uuid, member: Uuid) -> Result<Option<api_key::Model>> {
@@ -149,7 +191,10 @@ pub async fn key(permit: &Permit, id: Uuid, member: Uuid) -> Result<Option<api_k
         "SELECT * FROM api_keys WHERE id = ? AND member_id = ?",
         [id.into(), member.into()],
     );
-    Ok(api_key::Entity::find().from_raw_sql(statement).one(permit.read()).await?)
+    Ok(api_key::Entity::find()
+        .from_raw_sql(statement)
+        .one(permit.read())
+        .await?)
 }
 
 pub async fn insert_key(tx: &Tx<'_>, row: &api_key::Model) -> Result<()> {

@@ -23,7 +23,10 @@ pub struct Event {
 
 impl Event {
     pub fn new(row: event::Model, permit: &Permit) -> Self {
-        Self { row, permit: permit.clone() }
+        Self {
+            row,
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -48,7 +51,10 @@ impl Event {
     /// What it happened to, as it is now.
     async fn data(&self, ctx: &Context<'_>) -> Result<Json<serde_json::Value>> {
         let kind: EventKind = self.row.kind.parse().map_err(Error::internal)?;
-        let data = ctx.data_unchecked::<events::Render>().data(&self.permit, kind, self.row.object_id).await?;
+        let data = ctx
+            .data_unchecked::<events::Render>()
+            .data(&self.permit, kind, self.row.object_id)
+            .await?;
         Ok(Json(data))
     }
 }

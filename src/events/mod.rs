@@ -37,7 +37,9 @@ pub async fn list(
     limit: u64,
 ) -> Result<Vec<event::Model>> {
     let after = match after {
-        Some(id) => log::position(permit, id).await?.ok_or_else(|| Error::not_found("event"))?,
+        Some(id) => log::position(permit, id)
+            .await?
+            .ok_or_else(|| Error::not_found("event"))?,
         None => Position::START,
     };
     let (mut condition, mut values) = visible(permit)?;
@@ -64,7 +66,11 @@ pub async fn by_id(permit: &Permit, id: Uuid) -> Result<event::Model> {
 /// Their own profile and visible others', public triggers; and their own triggers that were public once.
 fn visible(permit: &Permit) -> Result<(String, Vec<Value>)> {
     let caller = permit.member()?;
-    let profiles = if permit.caller().moderates() { "1 = 1" } else { "(m.is_public OR m.id = ?)" };
+    let profiles = if permit.caller().moderates() {
+        "1 = 1"
+    } else {
+        "(m.is_public OR m.id = ?)"
+    };
     let condition = format!(
         "(kind = 'profile.update' AND EXISTS (SELECT 1 FROM members m WHERE m.id = object_id AND {profiles}))
          OR (kind = 'trigger.shared' AND EXISTS
@@ -112,19 +118,29 @@ impl Render {
     /// A fragment that is missing from REST, or is not about a node, as a sentence.
     pub fn set(&self, engine: Engine, rest: Arc<Rest>, documents: &surface::document::Documents) -> Result<(), String> {
         let prepare = |fragment: &str| {
-            let node = rest.node_document(fragment).ok_or_else(|| format!("REST has no fragment {fragment} of a node"))?;
+            let node = rest
+                .node_document(fragment)
+                .ok_or_else(|| format!("REST has no fragment {fragment} of a node"))?;
             let prepared = documents.prepare_parsed(node.document.clone());
             let document = prepared.map_err(|failures| format!("fragment {fragment}: {failures:?}"))?;
             let operation = document.operation(None).map_err(|error| error.to_string())?;
             Ok::<_, String>(operation.clone())
         };
         let (profile, trigger) = (prepare(PROFILE)?, prepare(TRIGGER)?);
-        let set = self.0.set(Documents { engine, rest, profile, trigger });
+        let set = self.0.set(Documents {
+            engine,
+            rest,
+            profile,
+            trigger,
+        });
         set.map_err(|_| "events are rendered already".to_owned())
     }
 
     async fn data(&self, permit: &Permit, kind: EventKind, object: Uuid) -> Result<serde_json::Value> {
-        let documents = self.0.get().ok_or_else(|| Error::internal("events are read before the start is done"))?;
+        let documents = self
+            .0
+            .get()
+            .ok_or_else(|| Error::internal("events are read before the start is done"))?;
         let (fragment, operation, id) = match kind {
             EventKind::ProfileUpdate => (PROFILE, &documents.profile, IdKind::Profile),
             EventKind::TriggerShared => (TRIGGER, &documents.trigger, IdKind::Trigger),
@@ -141,7 +157,10 @@ impl Render {
             return Err(failure.error);
         }
         let mut body = Vec::new();
-        let node = documents.rest.node_document(fragment).ok_or_else(|| Error::internal("a fragment that was there is gone"))?;
+        let node = documents
+            .rest
+            .node_document(fragment)
+            .ok_or_else(|| Error::internal("a fragment that was there is gone"))?;
         node.shape.write(&outcome.data, &mut body);
         serde_json::from_slice(&body).map_err(Error::internal)
     }

@@ -76,7 +76,12 @@ impl Caller {
 
     /// Whether the caller keeps order, and may use it here: a key needs the scope for it.
     pub fn moderates(&self) -> bool {
-        self.may(&Rule { role: Role::Moderator, scope: Some(Scope::Moderate), ..Rule::MEMBER }).is_ok()
+        self.may(&Rule {
+            role: Role::Moderator,
+            scope: Some(Scope::Moderate),
+            ..Rule::MEMBER
+        })
+        .is_ok()
     }
 
     /// Whether a rule lets the caller pass.
@@ -92,7 +97,10 @@ impl Caller {
             return Err(Error::new(Kind::Unauthenticated, "log in first"));
         };
         if known.role < rule.role {
-            return Err(Error::new(Kind::Forbidden, format!("this needs the role {}", rule.role.wire())));
+            return Err(Error::new(
+                Kind::Forbidden,
+                format!("this needs the role {}", rule.role.wire()),
+            ));
         }
         if let Via::Key { scopes, .. } = &known.via {
             if rule.login {
@@ -202,7 +210,10 @@ impl Callers {
             self.known.remove(&proof);
             return Ok(Found::Nobody);
         }
-        Ok(Found::Known { note: caller.note(now), caller })
+        Ok(Found::Known {
+            note: caller.note(now),
+            caller,
+        })
     }
 }
 
@@ -224,7 +235,10 @@ impl Known {
         if now - noted_at < NOTED_EVERY {
             return false;
         }
-        let won = self.noted_at.compare_exchange(noted_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let won = self
+            .noted_at
+            .compare_exchange(noted_at, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
         if won && matches!(self.via, Via::Login(_)) {
             self.expires_at.store(now + LOGIN_LASTS, Ordering::Relaxed);
         }
@@ -266,7 +280,10 @@ async fn load(db: &impl ConnectionTrait, proof: Proof, now: i64) -> Result<Optio
         return Ok(None);
     };
     refuse_banned(row.banned_at, row.banned_until, row.ban_reason.as_deref(), now)?;
-    let role = row.role.parse().map_err(|why| Error::internal(format!("the role of {} {why}", row.username)))?;
+    let role = row
+        .role
+        .parse()
+        .map_err(|why| Error::internal(format!("the role of {} {why}", row.username)))?;
     let via = match proof {
         Proof::Session(_) => Via::Login(row.id),
         Proof::Key(_) => Via::Key {
@@ -276,7 +293,14 @@ async fn load(db: &impl ConnectionTrait, proof: Proof, now: i64) -> Result<Optio
     };
     // A key that was never used is noted at its first use.
     let expires_at = row.expires_at.unwrap_or(i64::MAX);
-    Ok(Some(Known::new(row.member_id, row.username, role, via, expires_at, row.used_at.unwrap_or(0))))
+    Ok(Some(Known::new(
+        row.member_id,
+        row.username,
+        role,
+        via,
+        expires_at,
+        row.used_at.unwrap_or(0),
+    )))
 }
 
 /// # Errors
@@ -309,11 +333,21 @@ mod tests {
     use super::*;
 
     fn member(role: Role, via: Via) -> Caller {
-        Caller::Member(Arc::new(Known::new(Uuid::now_v7(), "alice".into(), role, via, i64::MAX, 0)))
+        Caller::Member(Arc::new(Known::new(
+            Uuid::now_v7(),
+            "alice".into(),
+            role,
+            via,
+            i64::MAX,
+            0,
+        )))
     }
 
     fn key(scopes: &[Scope]) -> Via {
-        Via::Key { id: Uuid::now_v7(), scopes: scopes.to_vec() }
+        Via::Key {
+            id: Uuid::now_v7(),
+            scopes: scopes.to_vec(),
+        }
     }
 
     #[test]
@@ -321,14 +355,20 @@ mod tests {
         let nobody = Caller::Anonymous([127, 0, 0, 1].into());
         let login = || Via::Login(Uuid::now_v7());
         let read = Rule::scope(Scope::TriggersRead);
-        let moderate = Rule { role: Role::Moderator, ..Rule::scope(Scope::Moderate) };
+        let moderate = Rule {
+            role: Role::Moderator,
+            ..Rule::scope(Scope::Moderate)
+        };
 
         assert!(nobody.may(&Rule::ANYONE).is_ok());
         assert_eq!(nobody.may(&Rule::MEMBER).unwrap_err().kind(), Kind::Unauthenticated);
         assert!(member(Role::Member, login()).may(&read).is_ok());
         assert!(member(Role::Member, key(&[Scope::TriggersWrite])).may(&read).is_ok());
         assert_eq!(
-            member(Role::Member, key(&[Scope::TriggersRead])).may(&Rule::scope(Scope::TriggersWrite)).unwrap_err().kind(),
+            member(Role::Member, key(&[Scope::TriggersRead]))
+                .may(&Rule::scope(Scope::TriggersWrite))
+                .unwrap_err()
+                .kind(),
             Kind::Forbidden
         );
         assert!(member(Role::Member, key(&[])).may(&Rule::MEMBER).is_ok());
@@ -341,7 +381,14 @@ mod tests {
 
     #[test]
     fn one_use_in_an_hour_is_noted_and_prolongs_a_login() {
-        let known = Known::new(Uuid::now_v7(), "alice".into(), Role::Member, Via::Login(Uuid::now_v7()), 50, 0);
+        let known = Known::new(
+            Uuid::now_v7(),
+            "alice".into(),
+            Role::Member,
+            Via::Login(Uuid::now_v7()),
+            50,
+            0,
+        );
         assert!(known.note(2 * time::HOUR));
         assert!(!known.note(2 * time::HOUR + 1));
         assert_eq!(known.expires_at.load(Ordering::Relaxed), 2 * time::HOUR + LOGIN_LASTS);
@@ -351,7 +398,10 @@ mod tests {
     fn bans_end() {
         assert!(refuse_banned(None, None, None, 10).is_ok());
         assert!(refuse_banned(Some(1), Some(10), None, 10).is_ok());
-        assert_eq!(refuse_banned(Some(1), Some(11), None, 10).unwrap_err().kind(), Kind::Banned);
+        assert_eq!(
+            refuse_banned(Some(1), Some(11), None, 10).unwrap_err().kind(),
+            Kind::Banned
+        );
         assert_eq!(refuse_banned(Some(1), None, None, 10).unwrap_err().kind(), Kind::Banned);
     }
 }

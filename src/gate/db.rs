@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use migration::Migrator;
-use sea_orm_migration::MigratorTrait;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
+use sea_orm_migration::MigratorTrait;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
@@ -39,7 +39,10 @@ impl Db {
             Database::Sqlite(url) => {
                 let write = sqlite(url, 1, false).await?;
                 migrate(&write).await?;
-                Db { read: sqlite(url, READERS, true).await?, write }
+                Db {
+                    read: sqlite(url, READERS, true).await?,
+                    write,
+                }
             }
             Database::Postgres(url) => {
                 let lock = postgres(url, 1).await?;
@@ -48,7 +51,10 @@ impl Db {
                 execute(&lock, "SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK.into()]).await?;
                 lock.close().await?;
                 migrated?;
-                Db { read: postgres(url, READERS).await?, write: postgres(url, WRITERS).await? }
+                Db {
+                    read: postgres(url, READERS).await?,
+                    write: postgres(url, WRITERS).await?,
+                }
             }
         };
         Ok(db)
@@ -124,11 +130,7 @@ async fn migrate(connection: &DatabaseConnection) -> Result<()> {
     Ok(())
 }
 
-async fn execute(
-    connection: &DatabaseConnection,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<()> {
+async fn execute(connection: &DatabaseConnection, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<()> {
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     connection.execute_raw(statement).await?;
     Ok(())

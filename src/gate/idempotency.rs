@@ -35,7 +35,12 @@ impl Claim {
     /// `arguments` are the coerced ones: what means the same hashes the same.
     pub(super) fn new(member: Uuid, key: &str, field: &'static str, arguments: &impl Serialize) -> Result<Claim> {
         let arguments = serde_json::to_vec(arguments).map_err(Error::internal)?;
-        Ok(Claim { member, key: key.to_owned(), field, arguments_hash: Sha256::digest(arguments).into() })
+        Ok(Claim {
+            member,
+            key: key.to_owned(),
+            field,
+            arguments_hash: Sha256::digest(arguments).into(),
+        })
     }
 }
 
@@ -146,7 +151,11 @@ impl Operation for Forget {
     type Output = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.execute("DELETE FROM idempotency_keys WHERE created_at <= ?", [(tx.now() - KEPT_FOR).into()]).await?;
+        tx.execute(
+            "DELETE FROM idempotency_keys WHERE created_at <= ?",
+            [(tx.now() - KEPT_FOR).into()],
+        )
+        .await?;
         Ok(())
     }
 }

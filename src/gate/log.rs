@@ -47,7 +47,15 @@ pub(super) async fn append(
     let written = sql(
         backend,
         "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [id.into(), subject.into(), seq.into(), kind.into(), actor.into(), object.into(), now.into()],
+        [
+            id.into(),
+            subject.into(),
+            seq.into(),
+            kind.into(),
+            actor.into(),
+            object.into(),
+            now.into(),
+        ],
     );
     db.execute_raw(written).await?;
     Ok((id, Happened { subject, kind, object }))
@@ -75,7 +83,11 @@ pub(super) async fn subject_events(
 
 /// The number of a subject's newest event, 0 where there is none.
 pub(super) async fn last_seq(db: &impl ConnectionTrait, subject: Uuid) -> Result<i64> {
-    let statement = sql(db.get_database_backend(), "SELECT last_seq FROM subjects WHERE id = ?", [subject.into()]);
+    let statement = sql(
+        db.get_database_backend(),
+        "SELECT last_seq FROM subjects WHERE id = ?",
+        [subject.into()],
+    );
     match db.query_one_raw(statement).await? {
         Some(row) => Ok(row.try_get_by_index(0)?),
         None => Ok(0),
@@ -103,7 +115,9 @@ pub async fn position(permit: &Permit, event: Uuid) -> Result<Option<Position>> 
         DbBackend::Sqlite => "SELECT 0 AS tx, n FROM events WHERE id = ?",
         _ => "SELECT tx::text::bigint AS tx, n FROM events WHERE id = ?",
     };
-    Ok(Position::find_by_statement(sql(backend, text, [event.into()])).one(db).await?)
+    Ok(Position::find_by_statement(sql(backend, text, [event.into()]))
+        .one(db)
+        .await?)
 }
 
 /// Events of the whole log after a place, in an order in which none appears later before one that was read.
@@ -132,5 +146,8 @@ pub async fn read(
         "SELECT n, id, subject_id, seq, kind, actor_id, object_id, created_at FROM events
          WHERE {place} AND ({condition}) ORDER BY {order} LIMIT ?"
     );
-    Ok(entity::event::Entity::find().from_raw_sql(sql(backend, &text, parameters)).all(db).await?)
+    Ok(entity::event::Entity::find()
+        .from_raw_sql(sql(backend, &text, parameters))
+        .all(db)
+        .await?)
 }

@@ -98,7 +98,14 @@ impl Gate {
                 }
             }
         });
-        let gate = Gate(Arc::new(Inner { db, writer, meter, doorbell, callers, limits }));
+        let gate = Gate(Arc::new(Inner {
+            db,
+            writer,
+            meter,
+            doorbell,
+            callers,
+            limits,
+        }));
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
         let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
         gate.0.callers.caught_up();
@@ -120,7 +127,10 @@ impl Gate {
     ///
     /// `INVALID_CREDENTIALS` for a wrong or expired Bearer or another scheme (never for a cookie), `BANNED`.
     pub async fn identify(&self, shown: Shown<'_>) -> Result<Identified> {
-        let nobody = Identified { caller: Caller::Anonymous(shown.address), renew: None };
+        let nobody = Identified {
+            caller: Caller::Anonymous(shown.address),
+            renew: None,
+        };
         let (token, is_bearer) = match (shown.authorization, shown.cookie) {
             (Some(authorization), _) => (bearer(authorization).ok_or_else(invalid_credentials)?, true),
             (None, Some(cookie)) => (cookie, false),
@@ -138,7 +148,10 @@ impl Gate {
                     self.note(&caller.via);
                 }
                 let renew = (note && !is_bearer).then(|| token.to_owned());
-                Ok(Identified { caller: Caller::Member(caller), renew })
+                Ok(Identified {
+                    caller: Caller::Member(caller),
+                    renew,
+                })
             }
             Found::Nobody if is_bearer => Err(invalid_credentials()),
             Found::Nobody => Ok(nobody),
@@ -160,12 +173,22 @@ impl Gate {
                 Taken::Granted(budget) => Some(budget),
                 Taken::Refused(budget) => {
                     let refused = Err(Error::rate_limited(seconds(budget.reset)));
-                    return Charged { admission: refused, budget: Some(budget) };
+                    return Charged {
+                        admission: refused,
+                        budget: Some(budget),
+                    };
                 }
             }
         };
-        let admission = Admission(Arc::new(Admitted { gate: self.clone(), caller: caller.clone(), idempotency_key }));
-        Charged { admission: Ok(admission), budget }
+        let admission = Admission(Arc::new(Admitted {
+            gate: self.clone(),
+            caller: caller.clone(),
+            idempotency_key,
+        }));
+        Charged {
+            admission: Ok(admission),
+            budget,
+        }
     }
 
     /// The caller's budget as it stands; none where no limit is set.
@@ -296,7 +319,11 @@ impl Admission {
 
     fn permit_with(&self, rule: &Rule, claim: Option<Claim>) -> Result<Permit> {
         self.0.caller.may(rule)?;
-        Ok(Permit(Arc::new(Permitted { gate: self.0.gate.clone(), caller: self.0.caller.clone(), claim })))
+        Ok(Permit(Arc::new(Permitted {
+            gate: self.0.gate.clone(),
+            caller: self.0.caller.clone(),
+            claim,
+        })))
     }
 }
 
@@ -362,7 +389,13 @@ impl Permit {
         O::Output: Serialize + DeserializeOwned + Sync,
     {
         match &self.0.claim {
-            Some(claim) => self.write(Once { claim: claim.clone(), operation }).await,
+            Some(claim) => {
+                self.write(Once {
+                    claim: claim.clone(),
+                    operation,
+                })
+                .await
+            }
             None => self.write(operation).await,
         }
     }
@@ -381,7 +414,14 @@ impl Permit {
     pub(crate) fn logged_in(&self, member: &entity::member::Model, login: Uuid) -> Result<Permit> {
         let now = time::now();
         let role = member.role.parse().map_err(Error::internal)?;
-        let known = Known::new(member.id, member.username.clone(), role, Via::Login(login), i64::MAX, now);
+        let known = Known::new(
+            member.id,
+            member.username.clone(),
+            role,
+            Via::Login(login),
+            i64::MAX,
+            now,
+        );
         Ok(Permit(Arc::new(Permitted {
             gate: self.0.gate.clone(),
             caller: Caller::Member(Arc::new(known)),
@@ -435,7 +475,11 @@ impl Operation for NoteUse {
                 .await?
             }
             Via::Key { id, .. } => {
-                tx.execute("UPDATE api_keys SET last_used_at = ? WHERE id = ?", [now.into(), (*id).into()]).await?
+                tx.execute(
+                    "UPDATE api_keys SET last_used_at = ? WHERE id = ?",
+                    [now.into(), (*id).into()],
+                )
+                .await?
             }
         };
         Ok(())

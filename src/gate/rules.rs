@@ -133,16 +133,29 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub const MEMBER: Rule = Rule { anonymous: false, role: Role::Member, scope: None, login: false };
-    pub const ANYONE: Rule = Rule { anonymous: true, ..Rule::MEMBER };
+    pub const MEMBER: Rule = Rule {
+        anonymous: false,
+        role: Role::Member,
+        scope: None,
+        login: false,
+    };
+    pub const ANYONE: Rule = Rule {
+        anonymous: true,
+        ..Rule::MEMBER
+    };
     /// A member who is logged in: no API key.
-    pub const LOGIN: Rule = Rule { login: true, ..Rule::MEMBER };
+    pub const LOGIN: Rule = Rule {
+        login: true,
+        ..Rule::MEMBER
+    };
 
     pub const fn scope(scope: Scope) -> Rule {
-        Rule { scope: Some(scope), ..Rule::MEMBER }
+        Rule {
+            scope: Some(scope),
+            ..Rule::MEMBER
+        }
     }
 }
-
 
 /// The rule of every root field, every field of `Viewer`, and every field whose rule stands in for that of its type.
 pub const FIELDS: &[(&str, &str, Rule)] = &[
@@ -194,12 +207,23 @@ pub const OBJECTS: &[(&str, Rule)] = &[
 
 /// Mutations that hand out a secret or a login, or end what a key could be kept with: an idempotency key is ignored
 /// there. Source: the protocol, Errors.
-pub const WITHOUT_IDEMPOTENCY: &[&str] =
-    &["register", "login", "logout", "changePassword", "deleteAccount", "createApiKey", "createWebhook", "createSocketTicket"];
+pub const WITHOUT_IDEMPOTENCY: &[&str] = &[
+    "register",
+    "login",
+    "logout",
+    "changePassword",
+    "deleteAccount",
+    "createApiKey",
+    "createWebhook",
+    "createSocketTicket",
+];
 
 /// The rule of a field, where it has one of its own.
 pub fn field(object: &str, field: &str) -> Option<&'static Rule> {
-    FIELDS.iter().find(|row| row.0 == object && row.1 == field).map(|row| &row.2)
+    FIELDS
+        .iter()
+        .find(|row| row.0 == object && row.1 == field)
+        .map(|row| &row.2)
 }
 
 /// The rule of an object type.

@@ -55,7 +55,12 @@ impl SessionStore for Store {
             .and_then(|value| serde_json::from_value(value.clone()).ok())
             .ok_or_else(|| session_store::Error::Encode("a session without a login".into()))?;
         let data = serde_json::to_string(&record.data).map_err(|why| session_store::Error::Encode(why.to_string()))?;
-        let save = Save { token_hash: session_hash(record.id), login, data, expires_at: millis(record.expiry_date) };
+        let save = Save {
+            token_hash: session_hash(record.id),
+            login,
+            data,
+            expires_at: millis(record.expiry_date),
+        };
         self.0.writer().write(save).await.map_err(backend)
     }
 
@@ -65,18 +70,31 @@ impl SessionStore for Store {
             "SELECT * FROM logins WHERE token_hash = ? AND expires_at > ?",
             [session_hash(*id).to_vec().into(), crate::time::now().into()],
         );
-        let found = entity::login::Entity::find().from_raw_sql(statement).one(self.0.reader()).await;
+        let found = entity::login::Entity::find()
+            .from_raw_sql(statement)
+            .one(self.0.reader())
+            .await;
         let Some(row) = found.map_err(|why| Backend(why.to_string()))? else {
             return Ok(None);
         };
         let data = serde_json::from_str(&row.data).map_err(|why| session_store::Error::Decode(why.to_string()))?;
         let expiry_date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(row.expires_at) * 1_000_000)
             .map_err(|why| session_store::Error::Decode(why.to_string()))?;
-        Ok(Some(Record { id: *id, data, expiry_date }))
+        Ok(Some(Record {
+            id: *id,
+            data,
+            expiry_date,
+        }))
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.0.writer().write(Delete { token_hash: session_hash(*id) }).await.map_err(backend)
+        self.0
+            .writer()
+            .write(Delete {
+                token_hash: session_hash(*id),
+            })
+            .await
+            .map_err(backend)
     }
 }
 
@@ -131,7 +149,11 @@ impl Operation for Delete {
     type Output = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.execute("DELETE FROM logins WHERE token_hash = ?", [self.token_hash.to_vec().into()]).await?;
+        tx.execute(
+            "DELETE FROM logins WHERE token_hash = ?",
+            [self.token_hash.to_vec().into()],
+        )
+        .await?;
         Ok(())
     }
 }
@@ -142,7 +164,8 @@ impl Operation for DeleteExpired {
     type Output = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.execute("DELETE FROM logins WHERE expires_at <= ?", [tx.now().into()]).await?;
+        tx.execute("DELETE FROM logins WHERE expires_at <= ?", [tx.now().into()])
+            .await?;
         Ok(())
     }
 }

@@ -58,15 +58,18 @@ impl Tx<'_> {
     /// Makes every node forget what it knows of a member as a caller: after a change of role, password, logins, keys or
     /// standing.
     pub async fn revoke(&mut self, member: Uuid) -> Result<()> {
-        let (_, happened) =
-            log::append(self.db, self.now, log::CALLER_CHANGED, log::CALLERS, None, member).await?;
+        let (_, happened) = log::append(self.db, self.now, log::CALLER_CHANGED, log::CALLERS, None, member).await?;
         self.happened.push(happened);
         Ok(())
     }
 
     /// Runs SQL with `?` for parameters; the number of rows that it changed.
     pub async fn execute(&self, text: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
-        Ok(self.db.execute_raw(sql(self.backend(), text, values)).await?.rows_affected())
+        Ok(self
+            .db
+            .execute_raw(sql(self.backend(), text, values))
+            .await?
+            .rows_affected())
     }
 
     pub fn backend(&self) -> DbBackend {
@@ -140,7 +143,11 @@ impl Writer {
         match self {
             Writer::Together(queue) => {
                 let (reply, answer) = oneshot::channel();
-                let job = Box::new(Queued { operation, outcome: None, reply });
+                let job = Box::new(Queued {
+                    operation,
+                    outcome: None,
+                    reply,
+                });
                 queue.try_send(job).map_err(|_| overloaded())?;
                 answer.await.map_err(|_| overloaded())?
             }
@@ -181,7 +188,11 @@ struct Queued<O: Operation> {
 impl<O: Operation> Job for Queued<O> {
     fn run<'a>(&'a mut self, db: &'a DatabaseTransaction) -> BoxFuture<'a, Result<Vec<Happened>, ()>> {
         Box::pin(async move {
-            let mut tx = Tx { db, now: time::now(), happened: Vec::new() };
+            let mut tx = Tx {
+                db,
+                now: time::now(),
+                happened: Vec::new(),
+            };
             let outcome = self.operation.run(&mut tx).await;
             let run = if outcome.is_ok() { Ok(tx.happened) } else { Err(()) };
             self.outcome = Some(outcome);
@@ -279,7 +290,11 @@ async fn write_alone<O: Operation>(connection: &DatabaseConnection, operation: &
 
 async fn try_alone<O: Operation>(connection: &DatabaseConnection, operation: &O) -> Result<(O::Output, Vec<Happened>)> {
     let transaction = connection.begin().await?;
-    let mut tx = Tx { db: &transaction, now: time::now(), happened: Vec::new() };
+    let mut tx = Tx {
+        db: &transaction,
+        now: time::now(),
+        happened: Vec::new(),
+    };
     let outcome = operation.run(&mut tx).await;
     let happened = std::mem::take(&mut tx.happened);
     match outcome {

@@ -27,7 +27,10 @@ pub enum CookieChange {
 
 impl Request {
     pub fn new(origin: Origin) -> Self {
-        Self { origin, cookie: Mutex::new(None) }
+        Self {
+            origin,
+            cookie: Mutex::new(None),
+        }
     }
 
     /// The last change counts.
@@ -36,7 +39,10 @@ impl Request {
     }
 
     pub fn take_cookie(&self) -> Option<CookieChange> {
-        self.cookie.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        self.cookie
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
     }
 }
 

@@ -101,7 +101,10 @@ macro_rules! connection {
             async fn edges(&self) -> Vec<$edge> {
                 self.nodes
                     .iter()
-                    .map(|node| $edge { cursor: $crate::graphql::page::Entry::cursor(node), node: node.clone() })
+                    .map(|node| $edge {
+                        cursor: $crate::graphql::page::Entry::cursor(node),
+                        node: node.clone(),
+                    })
                     .collect()
             }
 

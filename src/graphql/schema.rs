@@ -1,6 +1,8 @@
 //! The roots: what the slices bring, `viewer`, and `node`.
 
-use async_graphql::{Context, EmptySubscription, ID, Interface, MergedObject, Object, Schema, SimpleObject};
+use async_graphql::{
+    Context, EmptySubscription, ID, Interface, MergedObject, Object, Schema, SchemaBuilder, SimpleObject,
+};
 
 use super::{
     context::{admission, loaders, permit},
@@ -11,16 +13,14 @@ use crate::{
     accounts::{
         self,
         graphql::{AccountMutation, ApiKey, Login},
-        password::Passwords,
     },
     error::{Error, Result},
     events::{
-        self, Render,
+        self,
         graphql::{Event, EventQuery},
     },
     gate::{Permit, rules},
     id::{self, IdKind},
-    loaders::Loaders,
     profiles::{
         self,
         graphql::{Profile, ProfileMutation, ProfileQuery, User},
@@ -40,12 +40,12 @@ pub struct Query(RootQuery, ProfileQuery, TriggerQuery, EventQuery);
 #[derive(MergedObject, Default)]
 pub struct Mutation(AccountMutation, ProfileMutation, TriggerMutation);
 
-/// The schema, ready to run.
-pub fn engine(loaders: Loaders, passwords: Passwords, render: Render) -> Engine {
-    let builder = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
-        .data(loaders)
-        .data(passwords)
-        .data(render);
+type Builder = SchemaBuilder<Query, Mutation, EmptySubscription>;
+
+/// The schema, ready to run with what its resolvers find in the context: [`Loaders`](crate::loaders::Loaders),
+/// [`Passwords`](crate::accounts::password::Passwords) and [`Render`](crate::events::Render).
+pub fn engine(with_data: impl FnOnce(Builder) -> Builder) -> Engine {
+    let builder = with_data(Schema::build(Query::default(), Mutation::default(), EmptySubscription));
     Engine::new(builder, Query::default(), Mutation::default())
 }
 
@@ -85,10 +85,15 @@ impl RootQuery {
         let loaders = loaders(ctx);
         Ok(Some(match kind {
             IdKind::User => Node::User(User::new(profiles::user(&permit, loaders, uuid).await?, &permit)),
-            IdKind::Profile => Node::Profile(Profile::new(profiles::by_member(&permit, loaders, uuid).await?, &permit)),
-            IdKind::Trigger => {
-                Node::Trigger(Trigger::new(triggers::by_id(&permit, loaders, uuid).await?, None, &permit))
-            }
+            IdKind::Profile => Node::Profile(Profile::new(
+                profiles::by_member(&permit, loaders, uuid).await?,
+                &permit,
+            )),
+            IdKind::Trigger => Node::Trigger(Trigger::new(
+                triggers::by_id(&permit, loaders, uuid).await?,
+                None,
+                &permit,
+            )),
             IdKind::Event => Node::Event(Event::new(events::by_id(&permit, uuid).await?, &permit)),
             IdKind::Key => Node::ApiKey(ApiKey::new(accounts::key(&permit, uuid).await?)),
             IdKind::Login => Node::Login(Login::new(accounts::login(&permit, uuid).await?, &permit)),
@@ -135,7 +140,10 @@ pub struct Viewer {
 impl Viewer {
     /// The caller as other members see them.
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        Ok(User::new(profiles::own(&self.permit, loaders(ctx)).await?, &self.permit))
+        Ok(User::new(
+            profiles::own(&self.permit, loaders(ctx)).await?,
+            &self.permit,
+        ))
     }
 
     /// The caller's e-mail address, which nobody else sees.
@@ -145,18 +153,29 @@ impl Viewer {
 
     /// The caller's profile.
     async fn profile(&self, ctx: &Context<'_>) -> Result<Profile> {
-        Ok(Profile::new(profiles::own(&self.permit, loaders(ctx)).await?, &self.permit))
+        Ok(Profile::new(
+            profiles::own(&self.permit, loaders(ctx)).await?,
+            &self.permit,
+        ))
     }
 
     /// The caller's API keys, newest first.
     async fn api_keys(&self) -> Result<Option<Vec<ApiKey>>> {
-        Ok(Some(accounts::keys(&self.permit).await?.into_iter().map(ApiKey::new).collect()))
+        Ok(Some(
+            accounts::keys(&self.permit)
+                .await?
+                .into_iter()
+                .map(ApiKey::new)
+                .collect(),
+        ))
     }
 
     /// Where the caller is logged in, newest first.
     async fn logins(&self) -> Result<Option<Vec<Login>>> {
         let rows = accounts::logins(&self.permit).await?;
-        Ok(Some(rows.into_iter().map(|row| Login::new(row, &self.permit)).collect()))
+        Ok(Some(
+            rows.into_iter().map(|row| Login::new(row, &self.permit)).collect(),
+        ))
     }
 
     /// Whether all of the caller's triggers are out of use.

@@ -12,7 +12,7 @@ use axum::{
 use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, pages, tell_budget};
 use crate::{
     boot::App,
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     gate::{Admission, Identified, callers::Caller, idempotency, rules},
     graphql::{
         coerce::Spelling,
@@ -20,7 +20,9 @@ use crate::{
         document::Bound,
         execute::RunContext,
         failure::{Failure, reported},
-        http::{Answer, Decoded, Format, GraphqlRequest, check_method, decode, negotiate, refuse, respond, wants_explorer},
+        http::{
+            Answer, Decoded, Format, GraphqlRequest, check_method, decode, negotiate, refuse, respond, wants_explorer,
+        },
     },
 };
 use async_graphql::parser::types::{OperationType, Selection};
@@ -29,18 +31,27 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     if wants_explorer(request.method(), request.headers(), request.uri().query()) {
         return pages::explorer();
     }
-    let mut arrived = Arrived::new(&app, request);
+    let (arrived, body) = Arrived::new(&app, request);
     let format = negotiate(&arrived.parts.headers);
     match arrived.identify(&app).await {
-        Ok(identified) => answer(&app, &mut arrived, format, identified).await,
+        Ok(identified) => answer(&app, &arrived, body, format, identified).await,
         // Who shows wrong credentials is charged like anyone from that address.
-        Err(error) => refuse_whole(&app, format, &Caller::Anonymous(arrived.address), error, &arrived.request_id).await,
+        Err(error) => {
+            refuse_whole(
+                &app,
+                format,
+                &Caller::Anonymous(arrived.address),
+                error,
+                &arrived.request_id,
+            )
+            .await
+        }
     }
 }
 
-async fn answer(app: &App, arrived: &mut Arrived, format: Format, identified: Identified) -> Response {
+async fn answer(app: &App, arrived: &Arrived, body: Body, format: Format, identified: Identified) -> Response {
     let Identified { caller, renew } = identified;
-    let (decoded, plans) = match plan(app, arrived, &caller).await {
+    let (decoded, plans) = match plan(app, arrived, body, &caller).await {
         Ok(planned) => planned,
         Err(error) => return refuse_whole(app, format, &caller, error, &arrived.request_id).await,
     };
@@ -73,14 +84,11 @@ async fn answer(app: &App, arrived: &mut Arrived, format: Format, identified: Id
 }
 
 /// Runs an admitted operation.
-pub async fn run(
-    app: &App,
-    bound: Bound,
-    admission: Admission,
-    context: Arc<Context>,
-    request_id: &str,
-) -> Answer {
-    let mut run = RunContext { request_id: request_id.to_owned(), ..Default::default() };
+pub async fn run(app: &App, bound: Bound, admission: Admission, context: Arc<Context>, request_id: &str) -> Answer {
+    let mut run = RunContext {
+        request_id: request_id.to_owned(),
+        ..Default::default()
+    };
     run.data.insert(admission);
     run.data.insert(context);
     let outcome = app.engine.run(&bound, run).await;
@@ -108,8 +116,8 @@ impl Plan {
 /// # Errors
 ///
 /// What refuses the request as a whole.
-async fn plan(app: &App, arrived: &mut Arrived, caller: &Caller) -> Result<(bool, Vec<Plan>)> {
-    let body = arrived.read_body().await?;
+async fn plan(app: &App, arrived: &Arrived, body: Body, caller: &Caller) -> Result<(bool, Vec<Plan>)> {
+    let body = arrived.read_body(body).await?;
     let parts = &arrived.parts;
     let batch = app.documents.limits().batch;
     let Decoded { requests, batch } = decode(&parts.method, &parts.headers, parts.uri.query(), &body, batch)?;
@@ -151,9 +159,13 @@ fn prepare(app: &App, method: &Method, request: &GraphqlRequest, caller: &Caller
         None => operation.coerce(&serde_json::Map::new(), Spelling::GraphQl)?,
     };
     for requirement in &bound.admission().requirements {
-        caller
-            .may(&requirement.rule)
-            .map_err(|error| if caller.member().is_some() { error.with("field", requirement.field.as_str()) } else { error })?;
+        caller.may(&requirement.rule).map_err(|error| {
+            if caller.member().is_some() {
+                error.with("field", requirement.field.as_str())
+            } else {
+                error
+            }
+        })?;
     }
     Ok(bound)
 }
@@ -174,10 +186,13 @@ fn idempotency_key(headers: &HeaderMap, caller: &Caller, plans: &[Plan]) -> Resu
             _ => None,
         })
         .collect();
-    let takes_one = mutations.iter().flat_map(|bound| &bound.selection().items).any(|item| match &item.node {
-        Selection::Field(field) => !rules::WITHOUT_IDEMPOTENCY.contains(&field.node.name.node.as_str()),
-        _ => true,
-    });
+    let takes_one = mutations
+        .iter()
+        .flat_map(|bound| &bound.selection().items)
+        .any(|item| match &item.node {
+            Selection::Field(field) => !rules::WITHOUT_IDEMPOTENCY.contains(&field.node.name.node.as_str()),
+            _ => true,
+        });
     if caller.member().is_none() || mutations.is_empty() || !takes_one {
         return Ok(None);
     }
@@ -207,4 +222,3 @@ async fn refuse_whole(app: &App, format: Format, caller: &Caller, error: Error, 
     tell_budget(&mut response, charged.budget.as_ref());
     response
 }
-

@@ -24,7 +24,9 @@ pub async fn listen(bind: SocketAddr, draining: CancellationToken) -> Result<(),
     metrics::describe_counter!(REQUESTS, "HTTP requests answered");
     metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "time to answer an HTTP request");
     metrics::describe_counter!(STATEMENTS, "SQL statements run, transactions' own left out");
-    let listener = TcpListener::bind(bind).await.map_err(|why| format!("cannot listen on {bind}: {why}"))?;
+    let listener = TcpListener::bind(bind)
+        .await
+        .map_err(|why| format!("cannot listen on {bind}: {why}"))?;
     tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
     let router = Router::new().route(
         "/metrics",
@@ -33,6 +35,10 @@ pub async fn listen(bind: SocketAddr, draining: CancellationToken) -> Result<(),
             async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
         }),
     );
-    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(draining.cancelled_owned()).into_future());
+    tokio::spawn(
+        axum::serve(listener, router)
+            .with_graceful_shutdown(draining.cancelled_owned())
+            .into_future(),
+    );
     Ok(())
 }

@@ -17,8 +17,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 pub fn add(router: Router<Arc<App>>) -> Router<Arc<App>> {
     router
-        .route("/", get(|| async { page("text/html; charset=utf-8", include_str!("pages/index.html")) }))
-        .route("/page.css", get(|| async { page("text/css; charset=utf-8", include_str!("pages/page.css")) }))
+        .route(
+            "/",
+            get(|| async { page("text/html; charset=utf-8", include_str!("pages/index.html")) }),
+        )
+        .route(
+            "/page.css",
+            get(|| async { page("text/css; charset=utf-8", include_str!("pages/page.css")) }),
+        )
         .route(
             "/explorer.js",
             get(|| async { page("text/javascript; charset=utf-8", include_str!("pages/explorer.js")) }),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use async_graphql::parser::types::OperationType;
 use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
-use async_graphql::parser::types::OperationType;
 
 use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, refuse, tell_budget};
 use crate::{
@@ -21,14 +21,17 @@ use crate::{
 
 /// The description of it all. Free, for everyone.
 pub async fn openapi(State(app): State<Arc<App>>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, "application/json; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     (headers, app.openapi.clone()).into_response()
 }
 
 pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let mut arrived = Arrived::new(&app, request);
+    let (arrived, body) = Arrived::new(&app, request);
     match arrived.identify(&app).await {
-        Ok(identified) => answer(&app, &mut arrived, identified).await,
+        Ok(identified) => answer(&app, &arrived, body, identified).await,
         // Who shows wrong credentials is charged like anyone from that address.
         Err(error) => refuse_whole(&app, &Caller::Anonymous(arrived.address), error, &arrived.request_id).await,
     }
@@ -40,9 +43,9 @@ struct Asks<'a> {
     path: Vec<String>,
 }
 
-async fn answer(app: &App, arrived: &mut Arrived, identified: Identified) -> Response {
+async fn answer(app: &App, arrived: &Arrived, body: Body, identified: Identified) -> Response {
     let Identified { caller, renew } = identified;
-    let (asks, bound, key) = match plan(app, arrived, &caller).await {
+    let (asks, bound, key) = match plan(app, arrived, body, &caller).await {
         Ok(planned) => planned,
         Err(error) => return refuse_whole(app, &caller, error, &arrived.request_id).await,
     };
@@ -50,11 +53,18 @@ async fn answer(app: &App, arrived: &mut Arrived, identified: Identified) -> Res
     let context = Arc::new(Context::new(arrived.origin()));
     let answer = match charged.admission {
         Ok(admission) => {
-            let mut run = RunContext { request_id: arrived.request_id.clone(), ..Default::default() };
+            let mut run = RunContext {
+                request_id: arrived.request_id.clone(),
+                ..Default::default()
+            };
             run.data.insert(admission);
             run.data.insert(context.clone());
             let outcome = app.engine.run(&bound, run).await;
-            let asked = Asked { public_url: app.sites.public(), path: &asks.path, query: arrived.parts.uri.query() };
+            let asked = Asked {
+                public_url: app.sites.public(),
+                path: &asks.path,
+                query: arrived.parts.uri.query(),
+            };
             app.rest.operations()[asks.prepared.index].answer(&outcome.data, &outcome.errors, &asked)
         }
         Err(error) => Err(error),
@@ -63,7 +73,10 @@ async fn answer(app: &App, arrived: &mut Arrived, identified: Identified) -> Res
         Ok(answer) => {
             let mut response = Body::from(answer.body).into_response();
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json; charset=utf-8"),
+            );
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             for link in answer.links {
                 if let Ok(link) = HeaderValue::try_from(link) {
@@ -82,13 +95,17 @@ async fn answer(app: &App, arrived: &mut Arrived, identified: Identified) -> Res
 /// Finds the operation, whether the caller may, and its variables, in this order: who may not learns nothing else.
 async fn plan<'a>(
     app: &'a App,
-    arrived: &mut Arrived,
+    arrived: &Arrived,
+    body: Body,
     caller: &Caller,
 ) -> Result<(Asks<'a>, crate::graphql::document::Bound, Option<String>)> {
     let path = arrived.parts.uri.path();
     let below = path.strip_prefix("/v1").unwrap_or(path);
     let asks = match app.rest.route(&arrived.parts.method, below) {
-        Route::Found(operation, path) => Asks { prepared: &app.routes[operation.index], path },
+        Route::Found(operation, path) => Asks {
+            prepared: &app.routes[operation.index],
+            path,
+        },
         Route::MethodNotAllowed(methods) => {
             let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
             let error = Error::new(Kind::MethodNotAllowed, "this address does not take the method");
@@ -99,11 +116,16 @@ async fn plan<'a>(
     for requirement in &asks.prepared.requirements {
         caller.may(&requirement.rule)?;
     }
-    let body = arrived.read_body().await?;
+    let body = arrived.read_body(body).await?;
     let operation = &app.rest.operations()[asks.prepared.index];
     let content_type = arrived.header(&header::CONTENT_TYPE);
-    let variables =
-        operation.variables(&app.types, &asks.path, arrived.parts.uri.query(), Some(&body), content_type)?;
+    let variables = operation.variables(
+        &app.types,
+        &asks.path,
+        arrived.parts.uri.query(),
+        Some(&body),
+        content_type,
+    )?;
     let bound = asks.prepared.operation.bind(variables)?;
     let takes_key = operation.kind == OperationType::Mutation
         && caller.member().is_some()

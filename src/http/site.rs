@@ -70,7 +70,10 @@ pub fn caller_address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> I
         return caller;
     }
     let lines = headers.get_all("x-forwarded-for").into_iter();
-    let hops: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).collect();
+    let hops: Vec<&str> = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .collect();
     for hop in hops.iter().rev() {
         let Some(address) = read_hop(hop.trim()) else {
             break;
@@ -137,7 +140,10 @@ mod tests {
         assert!(!ask(&[("origin", "null"), ("host", "chat.example")]));
         assert!(!ask(&[("origin", "https://app.example"), ("host", "chat.example")]));
         assert!(!ask(&[("sec-fetch-site", "cross-site")]));
-        assert!(!ask(&[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")]));
+        assert!(!ask(&[
+            ("origin", "https://evil.example"),
+            ("sec-fetch-site", "same-origin")
+        ]));
     }
 
     #[test]
@@ -148,14 +154,29 @@ mod tests {
         };
         assert_eq!(ask("192.0.2.1", &[("x-forwarded-for", "203.0.113.9")]), "192.0.2.1");
         assert_eq!(ask("10.0.0.1", &[("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
-        assert_eq!(ask("::ffff:10.0.0.1", &[("x-forwarded-for", "203.0.113.9")]), "203.0.113.9");
-        assert_eq!(ask("10.0.0.1", &[("x-forwarded-for", "198.51.100.7, 203.0.113.9, 10.0.0.2")]), "203.0.113.9");
         assert_eq!(
-            ask("10.0.0.1", &[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-for", "203.0.113.9")]),
+            ask("::ffff:10.0.0.1", &[("x-forwarded-for", "203.0.113.9")]),
+            "203.0.113.9"
+        );
+        assert_eq!(
+            ask(
+                "10.0.0.1",
+                &[("x-forwarded-for", "198.51.100.7, 203.0.113.9, 10.0.0.2")]
+            ),
+            "203.0.113.9"
+        );
+        assert_eq!(
+            ask(
+                "10.0.0.1",
+                &[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-for", "203.0.113.9")]
+            ),
             "203.0.113.9"
         );
         assert_eq!(ask("10.0.0.1", &[("x-forwarded-for", "unknown, 10.0.0.2")]), "10.0.0.2");
-        assert_eq!(ask("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:443")]), "2001:db8::1");
+        assert_eq!(
+            ask("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:443")]),
+            "2001:db8::1"
+        );
         assert_eq!(ask("10.0.0.1", &[]), "10.0.0.1");
     }
 

@@ -26,7 +26,10 @@ pub struct User {
 
 impl User {
     pub fn new(row: impl Into<Arc<member::Model>>, permit: &Permit) -> Self {
-        Self { row: row.into(), permit: permit.clone() }
+        Self {
+            row: row.into(),
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -56,7 +59,10 @@ impl User {
     /// Null, without an error, where it is private and the caller is neither its owner nor a moderator.
     async fn profile(&self) -> Option<Profile> {
         profiles::may_see(self.permit.caller(), &self.row).ok()?;
-        Some(Profile { row: self.row.clone(), permit: self.permit.clone() })
+        Some(Profile {
+            row: self.row.clone(),
+            permit: self.permit.clone(),
+        })
     }
 }
 
@@ -70,7 +76,10 @@ pub struct Profile {
 impl Profile {
     /// Of a row that the caller may see.
     pub fn new(row: impl Into<Arc<member::Model>>, permit: &Permit) -> Self {
-        Self { row: row.into(), permit: permit.clone() }
+        Self {
+            row: row.into(),
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -120,7 +129,10 @@ impl Profile {
     /// The triggers that this member has activated, first activated first; to others only the public ones.
     async fn triggers(&self, ctx: &Context<'_>) -> Result<Vec<Trigger>> {
         let rows = triggers::active(&self.permit, loaders(ctx), self.row.id).await?;
-        Ok(rows.into_iter().map(|row| Trigger::new(row, None, &self.permit)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| Trigger::new(row, None, &self.permit))
+            .collect())
     }
 }
 
@@ -198,7 +210,12 @@ impl ProfileQuery {
             ProfileOrder::Xp => Order::Xp,
         };
         let start = after.as_deref().map(read_cursor).transpose()?;
-        let asked = Page { search, order, after: start, limit: first as u64 + 1 };
+        let asked = Page {
+            search,
+            order,
+            after: start,
+            limit: first as u64 + 1,
+        };
         let rows = profiles::list(&permit, asked).await?;
         let rows = rows.into_iter().map(|row| Profile::new(row, &permit)).collect();
         Ok(Some(ProfileConnection::forwards(rows, first, after.is_some())))
@@ -228,6 +245,8 @@ impl ProfileMutation {
         };
         let permit = permit_once(ctx, &(username.to_ascii_lowercase(), &change))?;
         let row = profiles::update(&permit, loaders(ctx), &username, change).await?;
-        Ok(Some(UpdateProfilePayload { profile: Profile::new(row, &permit) }))
+        Ok(Some(UpdateProfilePayload {
+            profile: Profile::new(row, &permit),
+        }))
     }
 }

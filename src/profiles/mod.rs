@@ -95,12 +95,20 @@ pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: 
         });
     }
     let mut checks = Checks::new();
-    let display_name = change.display_name.as_deref().map(|name| checks.name("displayName", name, NAME));
+    let display_name = change
+        .display_name
+        .as_deref()
+        .map(|name| checks.name("displayName", name, NAME));
     if let Some(Some(url)) = &change.avatar_url {
         checks.url("avatarUrl", url);
     }
     checks.done()?;
-    permit.write_once(Update { member: caller.member, change: Change { display_name, ..change } }).await
+    permit
+        .write_once(Update {
+            member: caller.member,
+            change: Change { display_name, ..change },
+        })
+        .await
 }
 
 struct Update {
@@ -112,7 +120,8 @@ impl Operation for Update {
     type Output = member::Model;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
-        tx.emit(EventKind::ProfileUpdate, self.member, Some(self.member), self.member).await?;
+        tx.emit(EventKind::ProfileUpdate, self.member, Some(self.member), self.member)
+            .await?;
         store::update(tx, self.member, &self.change).await
     }
 }
@@ -130,7 +139,6 @@ pub(crate) async fn load_members(permit: &Permit, ids: &[Uuid]) -> Result<Vec<me
 pub(crate) async fn load_members_by_username(permit: &Permit, usernames: &[String]) -> Result<Vec<member::Model>> {
     store::by_usernames(permit, usernames).await
 }
-
 
 /// A member's row as an operation has left it.
 pub(crate) async fn row(tx: &Tx<'_>, id: Uuid) -> Result<member::Model> {

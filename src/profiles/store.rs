@@ -30,20 +30,33 @@ pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<member::Model>>
     let backend = permit.gate().backend();
     let text = format!("SELECT * FROM members WHERE {}", any_uuid(backend, "id"));
     let statement = sql(backend, &text, [uuids(backend, ids)]);
-    Ok(member::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+    Ok(member::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
 }
 
 pub async fn by_usernames(permit: &Permit, usernames: &[String]) -> Result<Vec<member::Model>> {
     let backend = permit.gate().backend();
     // What cannot be a username cannot be in the list either.
-    let usernames: Vec<String> = usernames.iter().filter(|name| could_be_username(name)).cloned().collect();
+    let usernames: Vec<String> = usernames
+        .iter()
+        .filter(|name| could_be_username(name))
+        .cloned()
+        .collect();
     let text = format!("SELECT * FROM members WHERE {}", any_text(backend, "username_key"));
     let statement = sql(backend, &text, [texts(backend, &usernames)]);
-    Ok(member::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+    Ok(member::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
 }
 
 fn could_be_username(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
@@ -77,14 +90,23 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
         Order::Xp => "xp DESC, username_key",
     };
     values.push(page.limit.into());
-    let text = format!("SELECT * FROM members WHERE {} ORDER BY {order} LIMIT ?", conditions.join(" AND "));
+    let text = format!(
+        "SELECT * FROM members WHERE {} ORDER BY {order} LIMIT ?",
+        conditions.join(" AND ")
+    );
     let statement = sql(backend, &text, values);
-    Ok(member::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+    Ok(member::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
 }
 
 pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Model> {
     let current = by_id(tx, id).await?;
-    let mut row = member::ActiveModel { id: Unchanged(id), ..Default::default() };
+    let mut row = member::ActiveModel {
+        id: Unchanged(id),
+        ..Default::default()
+    };
     if let Some(display_name) = &change.display_name {
         row.search_key = Set(search_key(&current.username, display_name));
         row.display_name = Set(display_name.clone());
@@ -103,7 +125,11 @@ pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Mo
 
 /// The row of a member who is in the middle of changing it.
 pub async fn by_id(db: &impl ConnectionTrait, id: Uuid) -> Result<member::Model> {
-    let statement = sql(db.get_database_backend(), "SELECT * FROM members WHERE id = ?", [id.into()]);
+    let statement = sql(
+        db.get_database_backend(),
+        "SELECT * FROM members WHERE id = ?",
+        [id.into()],
+    );
     let found = member::Entity::find().from_raw_sql(statement).one(db).await?;
     found.ok_or_else(|| Error::not_found("member"))
 }

@@ -64,7 +64,11 @@ pub async fn award(tx: &Tx<'_>, member: Uuid, reason: Reason) -> Result<()> {
         )
         .await?;
     if counted > 0 {
-        tx.execute("UPDATE members SET xp = xp + ? WHERE id = ?", [reason.amount.into(), member.into()]).await?;
+        tx.execute(
+            "UPDATE members SET xp = xp + ? WHERE id = ?",
+            [reason.amount.into(), member.into()],
+        )
+        .await?;
     }
     Ok(())
 }
@@ -75,7 +79,16 @@ mod tests {
 
     #[test]
     fn levels() {
-        for (xp, expected) in [(-1, 1), (0, 1), (49, 1), (50, 1), (199, 1), (200, 2), (1_249, 4), (1_250, 5)] {
+        for (xp, expected) in [
+            (-1, 1),
+            (0, 1),
+            (49, 1),
+            (50, 1),
+            (199, 1),
+            (200, 2),
+            (1_249, 4),
+            (1_250, 5),
+        ] {
             assert_eq!(level(xp), expected, "{xp}");
         }
         let largest = level(i32::MAX);

@@ -33,7 +33,11 @@ pub struct Trigger {
 impl Trigger {
     /// Of a row that the caller may see.
     pub fn new(row: impl Into<Arc<trigger::Model>>, creator: Option<Arc<member::Model>>, permit: &Permit) -> Self {
-        Self { row: row.into(), creator, permit: permit.clone() }
+        Self {
+            row: row.into(),
+            creator,
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -64,7 +68,9 @@ impl Trigger {
     async fn creator(&self, ctx: &Context<'_>) -> Result<User> {
         let row = match &self.creator {
             Some(row) => row.clone(),
-            None => profiles::user(&self.permit, loaders(ctx), self.row.creator_id).await?.into(),
+            None => profiles::user(&self.permit, loaders(ctx), self.row.creator_id)
+                .await?
+                .into(),
         };
         Ok(User::new(row, &self.permit))
     }
@@ -106,7 +112,10 @@ pub struct Consent {
 
 impl Consent {
     pub fn new(row: consent::Model, permit: &Permit) -> Self {
-        Self { row, permit: permit.clone() }
+        Self {
+            row,
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -170,10 +179,10 @@ pub struct CreateTriggerInput {
     /// 1 to 64 characters, unique among the caller's triggers whatever the case.
     name: String,
     /// What it is for, up to 500 characters.
-    #[graphql(default)]
+    #[graphql(default_with = "Some(String::new())")]
     description: Option<String>,
     /// Whether others may see and activate it.
-    #[graphql(default = false)]
+    #[graphql(default_with = "Some(false)")]
     is_public: Option<bool>,
     /// The activation text, 1 to 2,000 characters.
     content: String,
@@ -279,7 +288,16 @@ impl TriggerQuery {
         let first = page::first(first)?;
         let start = after.as_deref().map(read_cursor).transpose()?;
         let creator = creator.map(|username| username.to_ascii_lowercase());
-        let rows = triggers::list(&permit, Page { search, creator, after: start, limit: first as u64 + 1 }).await?;
+        let rows = triggers::list(
+            &permit,
+            Page {
+                search,
+                creator,
+                after: start,
+                limit: first as u64 + 1,
+            },
+        )
+        .await?;
         let rows = rows
             .into_iter()
             .map(|listed| Trigger::new(listed.trigger, Some(listed.creator), &permit))
@@ -307,7 +325,9 @@ impl TriggerMutation {
         };
         let permit = permit_once(ctx, &new)?;
         let row = triggers::create(&permit, new).await?;
-        Ok(Some(CreateTriggerPayload { trigger: Trigger::new(row, None, &permit) }))
+        Ok(Some(CreateTriggerPayload {
+            trigger: Trigger::new(row, None, &permit),
+        }))
     }
 
     /// Changes a trigger of the caller's. An edit of name or content makes a new revision and deactivates the trigger
@@ -326,7 +346,9 @@ impl TriggerMutation {
         };
         let permit = permit_once(ctx, &(&*id, &change))?;
         let row = triggers::update(&permit, trigger_id(&id)?, change).await?;
-        Ok(Some(UpdateTriggerPayload { trigger: Trigger::new(row, None, &permit) }))
+        Ok(Some(UpdateTriggerPayload {
+            trigger: Trigger::new(row, None, &permit),
+        }))
     }
 
     /// Deletes a trigger of the caller's, and deactivates it for everybody.
@@ -337,7 +359,9 @@ impl TriggerMutation {
     ) -> Result<Option<DeleteTriggerPayload>> {
         let permit = permit_once(ctx, &*id)?;
         let row = triggers::delete(&permit, trigger_id(&id)?).await?;
-        Ok(Some(DeleteTriggerPayload { trigger: Trigger::new(row, None, &permit) }))
+        Ok(Some(DeleteTriggerPayload {
+            trigger: Trigger::new(row, None, &permit),
+        }))
     }
 
     /// Puts a trigger on the caller's own profile: consent, given, to this revision (absent: the current one).
@@ -350,7 +374,9 @@ impl TriggerMutation {
     ) -> Result<Option<ActivateTriggerPayload>> {
         let permit = permit_once(ctx, &(&*id, revision))?;
         let row = triggers::activate(&permit, trigger_id(&id)?, revision).await?;
-        Ok(Some(ActivateTriggerPayload { profile: Profile::new(row, &permit) }))
+        Ok(Some(ActivateTriggerPayload {
+            profile: Profile::new(row, &permit),
+        }))
     }
 
     /// Takes a trigger off the caller's own profile: consent, taken back. One that is not on it is no error.
@@ -361,20 +387,26 @@ impl TriggerMutation {
     ) -> Result<Option<DeactivateTriggerPayload>> {
         let permit = permit_once(ctx, &*id)?;
         let row = triggers::deactivate(&permit, trigger_id(&id)?).await?;
-        Ok(Some(DeactivateTriggerPayload { profile: Profile::new(row, &permit) }))
+        Ok(Some(DeactivateTriggerPayload {
+            profile: Profile::new(row, &permit),
+        }))
     }
 
     /// Takes all of the caller's triggers out of every use at once, without losing the list.
     async fn pause_triggers(&self, ctx: &Context<'_>) -> Result<Option<PauseTriggersPayload>> {
         let permit = permit_once(ctx, &())?;
         let row = triggers::pause(&permit, Pause::Begin).await?;
-        Ok(Some(PauseTriggersPayload { profile: Profile::new(row, &permit) }))
+        Ok(Some(PauseTriggersPayload {
+            profile: Profile::new(row, &permit),
+        }))
     }
 
     /// Ends a pause.
     async fn resume_triggers(&self, ctx: &Context<'_>) -> Result<Option<ResumeTriggersPayload>> {
         let permit = permit_once(ctx, &())?;
         let row = triggers::pause(&permit, Pause::End).await?;
-        Ok(Some(ResumeTriggersPayload { profile: Profile::new(row, &permit) }))
+        Ok(Some(ResumeTriggersPayload {
+            profile: Profile::new(row, &permit),
+        }))
     }
 }

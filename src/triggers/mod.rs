@@ -72,7 +72,10 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
 /// What `profile`'s owner has activated, first activated first: to others only the public ones.
 pub async fn active(permit: &Permit, loaders: &Loaders, profile: Uuid) -> Result<Vec<trigger::Model>> {
     let rows = loaders.active_triggers(profile).await?;
-    Ok(rows.into_iter().filter_map(|row| permit.see(row, may_see).ok()).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| permit.see(row, may_see).ok())
+        .collect())
 }
 
 /// The caller's receipts of consent, newest first.
@@ -113,7 +116,13 @@ pub async fn create(permit: &Permit, new: New) -> Result<trigger::Model> {
         ..new
     };
     checks.done()?;
-    permit.write_once(Create { id: Uuid::now_v7(), creator: permit.member()?.member, new }).await
+    permit
+        .write_once(Create {
+            id: Uuid::now_v7(),
+            creator: permit.member()?.member,
+            new,
+        })
+        .await
 }
 
 struct Create {
@@ -127,7 +136,8 @@ impl Operation for Create {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<trigger::Model> {
         if self.new.is_public {
-            tx.emit(EventKind::TriggerShared, self.id, Some(self.creator), self.id).await?;
+            tx.emit(EventKind::TriggerShared, self.id, Some(self.creator), self.id)
+                .await?;
         }
         let row = store::insert(tx, self.id, self.creator, &self.new).await?;
         xp::award(tx, self.creator, xp::TRIGGER_CREATED).await?;
@@ -154,12 +164,22 @@ pub async fn update(permit: &Permit, id: Uuid, change: Change) -> Result<trigger
     let mut checks = Checks::new();
     let change = Change {
         name: change.name.map(|name| checks.name("name", &name, NAME)),
-        description: change.description.map(|text| checks.text("description", &text, DESCRIPTION)),
-        content: change.content.map(|text| checks.name("content", &text, TRIGGER_CONTENT)),
+        description: change
+            .description
+            .map(|text| checks.text("description", &text, DESCRIPTION)),
+        content: change
+            .content
+            .map(|text| checks.name("content", &text, TRIGGER_CONTENT)),
         is_public: change.is_public,
     };
     checks.done()?;
-    permit.write_once(Update { id, caller: permit.member()?.member, change }).await
+    permit
+        .write_once(Update {
+            id,
+            caller: permit.member()?.member,
+            change,
+        })
+        .await
 }
 
 struct Update {
@@ -200,7 +220,8 @@ impl Operation for Update {
         };
         let effect = effect(&before, &after);
         if effect.shared {
-            tx.emit(EventKind::TriggerShared, self.id, Some(self.caller), self.id).await?;
+            tx.emit(EventKind::TriggerShared, self.id, Some(self.caller), self.id)
+                .await?;
         }
         after.revision = effect.revision;
         let after = store::update(tx, after).await?;
@@ -218,7 +239,12 @@ impl Operation for Update {
 ///
 /// `NOT_FOUND`, `FORBIDDEN` for another's public one.
 pub async fn delete(permit: &Permit, id: Uuid) -> Result<trigger::Model> {
-    permit.write_once(Delete { id, caller: permit.member()?.member }).await
+    permit
+        .write_once(Delete {
+            id,
+            caller: permit.member()?.member,
+        })
+        .await
 }
 
 struct Delete {
@@ -248,7 +274,14 @@ pub async fn withdraw_all_of(tx: &Tx<'_>, creator: Uuid) -> Result<()> {
 ///
 /// `NOT_FOUND`, `CONFLICT` for a revision that is outdated, or one trigger too many.
 pub async fn activate(permit: &Permit, id: Uuid, revision: Option<i32>) -> Result<member::Model> {
-    permit.write_once(Activate { id, member: permit.member()?.member, revision, receipt: Uuid::now_v7() }).await
+    permit
+        .write_once(Activate {
+            id,
+            member: permit.member()?.member,
+            revision,
+            receipt: Uuid::now_v7(),
+        })
+        .await
 }
 
 struct Activate {
@@ -263,7 +296,9 @@ impl Operation for Activate {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
         // Held until the commit, so that no edit comes between the revision that was read and the consent to it.
-        let trigger = store::lock(tx, self.id).await?.ok_or_else(|| Error::not_found("trigger"))?;
+        let trigger = store::lock(tx, self.id)
+            .await?
+            .ok_or_else(|| Error::not_found("trigger"))?;
         if !trigger.is_public && trigger.creator_id != self.member {
             return Err(Error::not_found("trigger"));
         }
@@ -285,7 +320,13 @@ impl Operation for Activate {
 ///
 /// `NOT_FOUND` for a trigger that the caller cannot see and has not activated.
 pub async fn deactivate(permit: &Permit, id: Uuid) -> Result<member::Model> {
-    permit.write_once(Deactivate { id, member: permit.member()?.member, receipt: Uuid::now_v7() }).await
+    permit
+        .write_once(Deactivate {
+            id,
+            member: permit.member()?.member,
+            receipt: Uuid::now_v7(),
+        })
+        .await
 }
 
 struct Deactivate {
@@ -298,7 +339,9 @@ impl Operation for Deactivate {
     type Output = member::Model;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
-        let trigger = store::lock(tx, self.id).await?.ok_or_else(|| Error::not_found("trigger"))?;
+        let trigger = store::lock(tx, self.id)
+            .await?
+            .ok_or_else(|| Error::not_found("trigger"))?;
         if store::deactivate(tx, self.member, self.id).await? {
             store::receipt(tx, self.receipt, self.member, ConsentKind::Deactivated, Some(&trigger)).await?;
         } else if !trigger.is_public && trigger.creator_id != self.member {
@@ -310,7 +353,13 @@ impl Operation for Deactivate {
 
 /// Takes all of the caller's triggers out of use, or puts them back, without a change to the list.
 pub async fn pause(permit: &Permit, pause: Pause) -> Result<member::Model> {
-    permit.write_once(SetPaused { member: permit.member()?.member, pause, receipt: Uuid::now_v7() }).await
+    permit
+        .write_once(SetPaused {
+            member: permit.member()?.member,
+            pause,
+            receipt: Uuid::now_v7(),
+        })
+        .await
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,14 +421,66 @@ mod tests {
     #[test]
     fn what_an_edit_means() {
         let before = trigger();
-        let same = Effect { revision: 3, shared: false, withdrawn: false };
+        let same = Effect {
+            revision: 3,
+            shared: false,
+            withdrawn: false,
+        };
         assert_eq!(effect(&before, &before), same);
-        assert_eq!(effect(&before, &trigger::Model { description: "x".into(), ..before.clone() }), same);
-        let edited = Effect { revision: 4, shared: false, withdrawn: true };
-        assert_eq!(effect(&before, &trigger::Model { name: "x".into(), ..before.clone() }), edited);
-        assert_eq!(effect(&before, &trigger::Model { content: "x".into(), ..before.clone() }), edited);
-        let private = trigger::Model { is_public: false, ..before.clone() };
-        assert_eq!(effect(&before, &private), Effect { revision: 3, shared: false, withdrawn: true });
-        assert_eq!(effect(&private, &before), Effect { revision: 3, shared: true, withdrawn: false });
+        assert_eq!(
+            effect(
+                &before,
+                &trigger::Model {
+                    description: "x".into(),
+                    ..before.clone()
+                }
+            ),
+            same
+        );
+        let edited = Effect {
+            revision: 4,
+            shared: false,
+            withdrawn: true,
+        };
+        assert_eq!(
+            effect(
+                &before,
+                &trigger::Model {
+                    name: "x".into(),
+                    ..before.clone()
+                }
+            ),
+            edited
+        );
+        assert_eq!(
+            effect(
+                &before,
+                &trigger::Model {
+                    content: "x".into(),
+                    ..before.clone()
+                }
+            ),
+            edited
+        );
+        let private = trigger::Model {
+            is_public: false,
+            ..before.clone()
+        };
+        assert_eq!(
+            effect(&before, &private),
+            Effect {
+                revision: 3,
+                shared: false,
+                withdrawn: true
+            }
+        );
+        assert_eq!(
+            effect(&private, &before),
+            Effect {
+                revision: 3,
+                shared: true,
+                withdrawn: false
+            }
+        );
     }
 }

@@ -33,7 +33,10 @@ pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<trigger::Model>
     let backend = permit.gate().backend();
     let text = format!("SELECT * FROM triggers WHERE {}", any_uuid(backend, "id"));
     let statement = sql(backend, &text, [uuids(backend, ids)]);
-    Ok(trigger::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+    Ok(trigger::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
 }
 
 #[derive(FromQueryResult)]
@@ -50,7 +53,9 @@ pub async fn active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, trig
          ORDER BY a.activated_at, a.trigger_id",
         any_uuid(backend, "a.member_id")
     );
-    let rows = Active::find_by_statement(sql(backend, &text, [uuids(backend, members)])).all(permit.read()).await?;
+    let rows = Active::find_by_statement(sql(backend, &text, [uuids(backend, members)]))
+        .all(permit.read())
+        .await?;
     Ok(rows.into_iter().map(|row| (row.member_id, row.trigger)).collect())
 }
 
@@ -71,8 +76,14 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
         values.push(after.into());
     }
     values.push(page.limit.into());
-    let text = format!("SELECT t.* FROM triggers t WHERE {} ORDER BY t.id DESC LIMIT ?", conditions.join(" AND "));
-    let triggers = trigger::Entity::find().from_raw_sql(sql(backend, &text, values)).all(permit.read()).await?;
+    let text = format!(
+        "SELECT t.* FROM triggers t WHERE {} ORDER BY t.id DESC LIMIT ?",
+        conditions.join(" AND ")
+    );
+    let triggers = trigger::Entity::find()
+        .from_raw_sql(sql(backend, &text, values))
+        .all(permit.read())
+        .await?;
 
     let mut creators: Vec<Uuid> = triggers.iter().map(|trigger| trigger.creator_id).collect();
     creators.sort_unstable();
@@ -89,7 +100,12 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
     // A creator who has gone in between took the trigger along.
     Ok(triggers
         .into_iter()
-        .filter_map(|trigger| Some(Listed { creator: creators.get(&trigger.creator_id)?.clone(), trigger }))
+        .filter_map(|trigger| {
+            Some(Listed {
+                creator: creators.get(&trigger.creator_id)?.clone(),
+                trigger,
+            })
+        })
         .collect())
 }
 
@@ -162,7 +178,10 @@ pub async fn lock(tx: &Tx<'_>, id: Uuid) -> Result<Option<trigger::Model>> {
         DbBackend::Postgres => "SELECT * FROM triggers WHERE id = ? FOR UPDATE",
         _ => "SELECT * FROM triggers WHERE id = ?",
     };
-    Ok(trigger::Entity::find().from_raw_sql(sql(tx.backend(), text, [id.into()])).one(tx).await?)
+    Ok(trigger::Entity::find()
+        .from_raw_sql(sql(tx.backend(), text, [id.into()]))
+        .one(tx)
+        .await?)
 }
 
 /// The caller's trigger, held until the end of the transaction.
@@ -197,7 +216,12 @@ pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Re
             "INSERT INTO activations (member_id, trigger_id, revision, activated_at) VALUES (?, ?, ?, ?)
              ON CONFLICT (member_id, trigger_id) DO UPDATE SET revision = excluded.revision
              WHERE activations.revision <> excluded.revision",
-            [member.into(), trigger.id.into(), trigger.revision.into(), tx.now().into()],
+            [
+                member.into(),
+                trigger.id.into(),
+                trigger.revision.into(),
+                tx.now().into(),
+            ],
         )
         .await?;
     Ok(changed > 0)
@@ -206,7 +230,10 @@ pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Re
 /// Whether it was active.
 pub async fn deactivate(tx: &Tx<'_>, member: Uuid, trigger: Uuid) -> Result<bool> {
     let gone = tx
-        .execute("DELETE FROM activations WHERE member_id = ? AND trigger_id = ?", [member.into(), trigger.into()])
+        .execute(
+            "DELETE FROM activations WHERE member_id = ? AND trigger_id = ?",
+            [member.into(), trigger.into()],
+        )
         .await?;
     Ok(gone > 0)
 }
@@ -251,7 +278,9 @@ async fn withdraw_selected(tx: &Tx<'_>, select: &str, values: Vec<Value>) -> Res
         trigger_id: Uuid,
         revision: i32,
     }
-    let rows = Row::find_by_statement(sql(tx.backend(), select, values)).all(tx).await?;
+    let rows = Row::find_by_statement(sql(tx.backend(), select, values))
+        .all(tx)
+        .await?;
     for rows in rows.chunks(RECEIPTS_AT_ONCE) {
         let receipts = rows.iter().map(|row| consent::ActiveModel {
             id: Set(Uuid::now_v7()),
@@ -262,7 +291,9 @@ async fn withdraw_selected(tx: &Tx<'_>, select: &str, values: Vec<Value>) -> Res
             created_at: Set(tx.now()),
             ..Default::default()
         });
-        consent::Entity::insert_many(receipts).exec_without_returning(tx).await?;
+        consent::Entity::insert_many(receipts)
+            .exec_without_returning(tx)
+            .await?;
     }
     Ok(())
 }
@@ -305,7 +336,10 @@ pub async fn consents(permit: &Permit, member: Uuid, after: Option<i64>, limit: 
         "SELECT * FROM consents WHERE member_id = ? AND n < ? ORDER BY n DESC LIMIT ?",
         [member.into(), after.unwrap_or(i64::MAX).into(), limit.into()],
     );
-    Ok(consent::Entity::find().from_raw_sql(statement).all(permit.read()).await?)
+    Ok(consent::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
 }
 
 pub async fn consent(permit: &Permit, member: Uuid, id: Uuid) -> Result<Option<consent::Model>> {
@@ -314,7 +348,10 @@ pub async fn consent(permit: &Permit, member: Uuid, id: Uuid) -> Result<Option<c
         "SELECT * FROM consents WHERE id = ? AND member_id = ?",
         [id.into(), member.into()],
     );
-    Ok(consent::Entity::find().from_raw_sql(statement).one(permit.read()).await?)
+    Ok(consent::Entity::find()
+        .from_raw_sql(statement)
+        .one(permit.read())
+        .await?)
 }
 
 async fn one(tx: &Tx<'_>, statement: sea_orm::Statement) -> Result<QueryResult> {
