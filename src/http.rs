@@ -1,6 +1,10 @@
 //! The surfaces over HTTP: addresses, who sent the request, and the headers that every answer has.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -37,6 +41,9 @@ pub use site::Sites;
 pub const COOKIE: &str = "bambisleep_session";
 /// The largest body, in bytes. Source: the error table of the protocol, `PAYLOAD_TOO_LARGE`.
 const LARGEST_BODY: usize = 1024 * 1024;
+/// How much of a larger body is read for the answer to be seen, in bytes, and for how long.
+const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+const LONGEST_DISCARD: Duration = Duration::from_secs(5);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -112,7 +119,7 @@ fn cors(app: &App) -> Option<CorsLayer> {
             HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([LIMIT, REMAINING, RESET, header::LINK, header::RETRY_AFTER, X_REQUEST_ID])
-        .max_age(std::time::Duration::from_secs(3_600));
+        .max_age(Duration::from_secs(3_600));
     Some(layer)
 }
 
@@ -181,15 +188,15 @@ fn tell_budget(response: &mut Response, budget: Option<&Budget>) {
 
 /// Changes the session cookie: what a resolver asked for, else a renewal.
 fn change_cookie(response: &mut Response, app: &App, change: Option<CookieChange>, renew: Option<String>) {
-    use tower_sessions::cookie::{Cookie, SameSite, time::Duration};
+    use tower_sessions::cookie::{Cookie, SameSite, time};
 
     let (value, age) = match (change, &renew) {
         (Some(CookieChange::Set(token)), _) => (
             token.expose().to_owned(),
-            Duration::milliseconds(gate::callers::LOGIN_LASTS),
+            time::Duration::milliseconds(gate::callers::LOGIN_LASTS),
         ),
-        (Some(CookieChange::Clear), _) => (String::new(), Duration::ZERO),
-        (None, Some(token)) => (token.clone(), Duration::milliseconds(gate::callers::LOGIN_LASTS)),
+        (Some(CookieChange::Clear), _) => (String::new(), time::Duration::ZERO),
+        (None, Some(token)) => (token.clone(), time::Duration::milliseconds(gate::callers::LOGIN_LASTS)),
         (None, None) => return,
     };
     let cookie = Cookie::build((COOKIE, value))
@@ -289,13 +296,33 @@ impl Arrived {
         let declared = self
             .header(&header::CONTENT_LENGTH)
             .and_then(|length| length.parse::<usize>().ok());
+        let mut body = body;
         if declared.is_some_and(|length| length > LARGEST_BODY) {
+            discard(body).await;
             return Err(too_large());
         }
-        match http_body_util::Limited::new(body, LARGEST_BODY).collect().await {
+        match http_body_util::Limited::new(&mut body, LARGEST_BODY).collect().await {
             Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                discard(body).await;
+                Err(too_large())
+            }
             Err(_) => Err(Error::bad_request("", "the body breaks off")),
         }
     }
+}
+
+/// Reads the rest of a body that is not wanted: most clients look for the answer only when they have sent everything,
+/// and one whose connection is closed before that never sees it. Ends where that would take too much.
+async fn discard(mut body: Body) {
+    let rest = async {
+        let mut read = 0;
+        while read < MOST_DISCARDED
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Too slow: then the answer is lost to this client.
+    let _ = tokio::time::timeout(LONGEST_DISCARD, rest).await;
 }
