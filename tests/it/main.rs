@@ -4,3 +4,5 @@ mod accounts;
 mod graphql_http;
 mod harness;
 mod limits;
+mod matrix;
+mod schema;
