@@ -5,4 +5,6 @@ mod graphql_http;
 mod harness;
 mod limits;
 mod matrix;
+mod openapi;
+mod rest;
 mod schema;

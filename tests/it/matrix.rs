@@ -10,7 +10,10 @@ use reqwest::Method;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Caller, PASSWORD, Server, send};
+use crate::{
+    harness::{Answer, Caller, PASSWORD, Server},
+    openapi::Samples,
+};
 
 /// The kinds of callers, in the order of the table's columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -259,6 +262,7 @@ struct Cast<'a> {
     number: u32,
     owner: Option<Owner<'a>>,
     others: BTreeMap<&'static str, Caller<'a>>,
+    samples: Samples,
 }
 
 struct Owner<'a> {
@@ -370,7 +374,7 @@ impl<'a> Cast<'a> {
                         .header("content-type", "application/json")
                         .body(self.values(body).await);
                 }
-                (send(request).await, *method != Method::GET)
+                (self.samples.send(request).await, *method != Method::GET)
             }
         };
         let cell = cell(&answer);
@@ -429,6 +433,7 @@ async fn everything_is_open_to_whom_the_protocol_says_and_to_nobody_else() {
         number: 0,
         owner: None,
         others: BTreeMap::new(),
+        samples: Samples::default(),
     };
     let rows = rows(&types, &openapi);
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap() + 2;
@@ -442,6 +447,7 @@ async fn everything_is_open_to_whom_the_protocol_says_and_to_nobody_else() {
             write!(table, "{:18}", cast.ask(who, name, ask).await).unwrap();
         }
     }
+    cast.samples.check(&server).await;
     let table: Vec<&str> = table.lines().map(str::trim_end).collect();
     insta::assert_snapshot!(table.join("\n"));
 }
