@@ -172,6 +172,12 @@ fn refuse(error: &Error) -> Response {
     {
         response.headers_mut().insert(header::ALLOW, allow);
     }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 15.5.2: what would help must be said.
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
