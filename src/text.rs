@@ -42,7 +42,7 @@ impl Checks {
                 field,
                 format!("must have {} to {} characters", length.start(), length.end()),
             );
-        } else if text.chars().any(|c| c.is_control() && c != '\t' && c != '\n') {
+        } else if has_controls(&text) {
             self.refuse(field, "must not have control characters");
         }
         text
@@ -65,13 +65,17 @@ impl Checks {
                 field,
                 format!("must have {} to {} characters", USERNAME.start(), USERNAME.end()),
             );
-        } else if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-        {
+        } else if !is_username(text) {
             self.refuse(field, "may have letters A to Z, digits, _ and - only");
         } else if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
             self.refuse(field, "is reserved");
+        }
+    }
+
+    /// Text to search for: nothing that kept text cannot have.
+    pub fn search(&mut self, field: &str, text: &str) {
+        if has_controls(text) {
+            self.refuse(field, "must not have control characters");
         }
     }
 
@@ -99,6 +103,10 @@ impl Checks {
     pub fn url(&mut self, field: &str, text: &str) {
         if text.chars().count() > LONGEST_URL {
             self.refuse(field, format!("must have {LONGEST_URL} characters at most"));
+        }
+        // The parser leaves out what a database may not take.
+        if text.chars().any(char::is_control) {
+            self.refuse(field, "must not have control characters");
         }
         match url::Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
@@ -130,6 +138,19 @@ pub fn nfc(text: &str) -> String {
     } else {
         text.nfc().collect()
     }
+}
+
+/// Control characters but tab and newline.
+fn has_controls(text: &str) -> bool {
+    text.chars().any(|c| c.is_control() && c != '\t' && c != '\n')
+}
+
+/// Whether a member may be found by this text: it has the characters of a username only.
+pub fn is_username(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// How names are compared and searched: regardless of case.

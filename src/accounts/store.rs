@@ -7,9 +7,13 @@ use crate::{
     error::{Error, Kind, Result},
     gate::{Permit, Tx, rules::Role, sql},
     profiles,
+    text::is_username,
 };
 
 pub async fn by_username(permit: &Permit, username: &str) -> Result<Option<member::Model>> {
+    if !is_username(username) {
+        return Ok(None);
+    }
     let folded = username.to_ascii_lowercase();
     let statement = sql(
         permit.gate().backend(),

@@ -67,7 +67,14 @@ pub fn may_see(caller: &Caller, profile: &member::Model) -> Result<()> {
 }
 
 /// The profiles that the caller may see.
+///
+/// # Errors
+///
+/// `VALIDATION_FAILED` for a search that no text can meet.
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
+    let mut checks = Checks::new();
+    checks.search("search", page.search.as_deref().unwrap_or_default());
+    checks.done()?;
     store::list(permit, page).await
 }
 

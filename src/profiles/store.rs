@@ -6,7 +6,7 @@ use super::{Change, search_key};
 use crate::{
     error::{Error, Result},
     gate::{Permit, Tx, any_text, any_uuid, sql, texts, uuids},
-    text::like,
+    text::{is_username, like},
 };
 
 /// How profiles are listed.
@@ -39,24 +39,13 @@ pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<member::Model>>
 pub async fn by_usernames(permit: &Permit, usernames: &[String]) -> Result<Vec<member::Model>> {
     let backend = permit.gate().backend();
     // What cannot be a username cannot be in the list either.
-    let usernames: Vec<String> = usernames
-        .iter()
-        .filter(|name| could_be_username(name))
-        .cloned()
-        .collect();
+    let usernames: Vec<String> = usernames.iter().filter(|name| is_username(name)).cloned().collect();
     let text = format!("SELECT * FROM members WHERE {}", any_text(backend, "username_key"));
     let statement = sql(backend, &text, [texts(backend, &usernames)]);
     Ok(member::Entity::find()
         .from_raw_sql(statement)
         .all(permit.read())
         .await?)
-}
-
-fn could_be_username(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {

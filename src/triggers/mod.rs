@@ -65,7 +65,14 @@ pub async fn by_id(permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<trigg
 }
 
 /// Public triggers and the caller's own, newest first, each with its creator.
+///
+/// # Errors
+///
+/// `VALIDATION_FAILED` for a search that no text can meet.
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
+    let mut checks = Checks::new();
+    checks.search("search", page.search.as_deref().unwrap_or_default());
+    checks.done()?;
     store::list(permit, page).await
 }
 

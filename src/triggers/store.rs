@@ -8,7 +8,7 @@ use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
 use crate::{
     error::{Error, Kind, Result},
     gate::{Permit, Tx, any_uuid, sql, uuids},
-    text::{fold, like},
+    text::{fold, is_username, like},
 };
 
 /// A part of the list.
@@ -68,6 +68,9 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
         values.push(like(search).into());
     }
     if let Some(creator) = &page.creator {
+        if !is_username(creator) {
+            return Ok(Vec::new());
+        }
         conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)");
         values.push(creator.as_str().into());
     }

@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Answer, Caller, PASSWORD, Server},
+    harness::{Answer, Caller, PASSWORD, Server, eventually},
     openapi::Samples,
 };
 
@@ -299,14 +299,22 @@ impl<'a> Cast<'a> {
             assert_eq!(caller.post(&activation, json!({})).await.status, 200);
             let keys = [caller.key(&["moderate"]).await, caller.key(&ALL_SCOPES).await];
             let document =
-                "{ viewer { user { id } profile { id } logins { id } apiKeys { id } consents { nodes { id } } }
-                 events(kinds: [PROFILE_UPDATE], first: 100) { nodes { id data } } }";
+                "{ viewer { user { id } profile { id } logins { id } apiKeys { id } consents { nodes { id } } } }";
             let data = caller.data(document, Value::Null).await;
-            let event = data["events"]["nodes"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|event| event["data"]["username"] == username);
+            // A reader of the log may be a moment behind what happened.
+            let mut event = Value::Null;
+            eventually("the owner's change of profile is in the log", async || {
+                let document = "{ events(kinds: [PROFILE_UPDATE], first: 100) { nodes { id data } } }";
+                let events = caller.data(document, Value::Null).await["events"]["nodes"].take();
+                let mut own = events
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|event| event["data"]["username"] == username);
+                event = own.next_back().map(|event| event["id"].clone()).unwrap_or_default();
+                event.is_string()
+            })
+            .await;
             let viewer = &data["viewer"];
             values.push(("$trigger", trigger));
             for (name, value) in [
@@ -315,7 +323,7 @@ impl<'a> Cast<'a> {
                 ("$login", &viewer["logins"][0]["id"]),
                 ("$key", &viewer["apiKeys"][0]["id"]),
                 ("$consent", &viewer["consents"]["nodes"][0]["id"]),
-                ("$event", &event.unwrap()["id"]),
+                ("$event", &event),
             ] {
                 values.push((name, value.as_str().unwrap().to_owned()));
             }
