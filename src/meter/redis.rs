@@ -423,7 +423,6 @@ mod tests {
             "",
             "http://:secret@127.0.0.1",
             "redis://:secret@127.0.0.1:port",
-            "rediss://:secret@127.0.0.1",
         ] {
             let error = Meter::redis(url, "").await.expect_err(url);
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
