@@ -295,8 +295,7 @@ impl Gate {
     }
 }
 
-/// Who is calling.
-#[derive(Debug)]
+/// Who is calling. It does not print: it may hold a session token.
 pub struct Identified {
     pub caller: Caller,
     /// The session token whose cookie is to be set again, prolonged.
