@@ -1,0 +1,4 @@
+//! The server over the wire, as its clients meet it.
+
+mod accounts;
+mod harness;
