@@ -16,7 +16,9 @@ fn document(path: &str) -> String {
 
 /// What is under a heading of the second level, up to the next one.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
-    let (_, below) = text.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
+    let (_, below) = text
+        .split_once(&format!("\n## {heading}\n"))
+        .expect("the heading is there");
     below.split("\n## ").next().unwrap_or(below)
 }
 
@@ -130,7 +132,10 @@ fn the_tour_works_as_it_is_printed() {
     ] {
         assert!(said.contains(expected), "{expected} is missing in\n{said}");
     }
-    let once: Vec<&str> = said.split('{').filter(|object| object.contains(r#""name":"Once""#)).collect();
+    let once: Vec<&str> = said
+        .split('{')
+        .filter(|object| object.contains(r#""name":"Once""#))
+        .collect();
     assert!(
         once.len() == 2 && once[0].trim_end_matches('{') == once[1].split('}').next().unwrap().to_owned() + "}",
         "the second answer is not the first again: {once:?}"
