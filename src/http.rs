@@ -61,7 +61,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             refuse(&Error::new(Kind::Internal, "internal server error"))
         }))
-        .layer(middleware::from_fn(with_request_id))
+        .layer(middleware::from_fn_with_state(app.clone(), with_request_id))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
@@ -70,7 +70,9 @@ pub fn router(app: Arc<App>) -> Router {
 #[derive(Clone)]
 pub struct RequestId(pub String);
 
-async fn with_request_id(mut request: Request, next: Next) -> Response {
+/// Names the request, counts it, and lets the server wait for it when it ends.
+async fn with_request_id(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let _running = app.running.token();
     let id = Uuid::new_v4().simple().to_string();
     let span =
         tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
@@ -82,7 +84,16 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
         _ => "other",
     };
     let start = Instant::now();
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = if app.draining.is_cancelled() && !matches!(request.uri().path(), "/healthz" | "/readyz") {
+        let error = Error::new(Kind::Unavailable, "the server is shutting down").with("retryAfter", 1);
+        let mut response = refuse(&error);
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    } else {
+        next.run(request).instrument(span).await
+    };
     ::metrics::counter!(metrics::REQUESTS, "surface" => surface, "status" => response.status().as_str().to_owned())
         .increment(1);
     ::metrics::histogram!(metrics::DURATION, "surface" => surface).record(start.elapsed());

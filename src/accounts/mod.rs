@@ -627,6 +627,7 @@ impl Operation for SetBan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::callers::Proof;
 
     #[test]
     fn secrets_are_long_recognisable_and_do_not_print() {

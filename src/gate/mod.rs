@@ -6,8 +6,10 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use sea_orm::{DatabaseConnection, DbBackend};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -61,6 +63,8 @@ struct Inner {
     doorbell: Arc<Doorbell>,
     callers: Arc<Callers>,
     limits: Limits,
+    /// Ends the work in the background.
+    closing: CancellationToken,
 }
 
 impl fmt::Debug for Gate {
@@ -105,17 +109,20 @@ impl Gate {
             doorbell,
             callers,
             limits,
+            closing: CancellationToken::new(),
         }));
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
         let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
         gate.0.callers.caught_up();
-        tokio::spawn(follow(gate.clone(), seq));
-        tokio::spawn(sweep(gate.clone()));
+        for work in [follow(gate.clone(), seq).boxed(), sweep(gate.clone()).boxed()] {
+            tokio::spawn(gate.0.closing.clone().run_until_cancelled_owned(work));
+        }
         Ok(gate)
     }
 
     /// Waits for what is being written, then closes the database.
     pub async fn close(&self) -> Result<()> {
+        self.0.closing.cancel();
         // The last operation of the queue: when it is through, so is what came before.
         self.writer().write(Nothing).await?;
         self.0.db.clone().close().await
