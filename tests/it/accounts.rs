@@ -231,6 +231,16 @@ async fn a_wrong_password_and_an_unknown_name_are_told_alike() {
         let (answer, _) = try_as(name).await;
         assert_eq!(answer.code(), "INVALID_CREDENTIALS", "{name:?}: {:#}", answer.body);
     }
+    let alice = server.member("caller").await;
+    for path in [
+        "/v1/profile/a%00b",
+        "/v1/triggers?search=%00",
+        "/v1/triggers?creator=%00",
+        "/v1/profiles?search=%00",
+    ] {
+        let answer = alice.get(path).await;
+        assert!(matches!(answer.status.as_u16(), 200 | 404), "{path}: {:#}", answer.body);
+    }
     let rest = nobody.post("/v1/auth/login", json!({ "username": "alice" })).await;
     assert_eq!((rest.status.as_u16(), rest.code()), (400, "BAD_REQUEST"));
     let graphql = nobody

@@ -4,3 +4,4 @@ mod accounts;
 mod browser;
 mod harness;
 mod keys;
+mod rate_limit;
