@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Kind, Result},
     gate::{
-        Gate, KEY_PREFIX, Operation, Permit, System, Tx,
+        Gate, KEY_PREFIX, Operation, Permit, System, TICKET_PREFIX, Tx,
         callers::{self, LOGIN_LASTS, Via},
         rules::{Role, Scope},
         sessions::{self, Store},
@@ -33,8 +33,6 @@ use password::{Password, Passwords};
 
 /// How many API keys a member may have.
 pub const MOST_KEYS: u64 = 50;
-/// What every socket ticket starts with.
-pub const TICKET_PREFIX: &str = "bst_";
 /// How many characters of an API key are kept to recognise it by.
 const KEY_SHOWN: usize = 12;
 /// The longest user agent that is kept, in characters.
@@ -506,12 +504,7 @@ pub async fn create_ticket(permit: &Permit) -> Result<(Token, i64)> {
     let caller = permit.member()?;
     let ticket = secret(TICKET_PREFIX);
     let expires_at = time::now() + i64::try_from(TICKET_LIFETIME.as_millis()).map_err(Error::internal)?;
-    let value = format!("{} {}", caller.member, callers::via_id(&caller.via));
-    permit
-        .gate()
-        .meter()
-        .put_ticket(Sha256::digest(ticket.0.as_bytes()).into(), value)
-        .await;
+    permit.gate().put_ticket(ticket.expose(), &caller.via).await;
     Ok((ticket, expires_at))
 }
 
@@ -652,6 +645,7 @@ impl Operation for SetBan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::callers::Proof;
 
     #[test]
     fn secrets_are_long_recognisable_and_do_not_print() {

@@ -37,23 +37,23 @@ impl Db {
     pub async fn open(location: &Database) -> Result<Db> {
         let db = match location {
             Database::Sqlite(url) => {
-                let write = sqlite(url, 1, false).await?;
+                let write = sqlite(url, 1, Access::Write).await?;
                 migrate(&write).await?;
                 Db {
-                    read: sqlite(url, READERS, true).await?,
+                    read: sqlite(url, READERS, Access::Read).await?,
                     write,
                 }
             }
             Database::Postgres(url) => {
-                let lock = postgres(url, 1).await?;
+                let lock = postgres(url, 1, Access::Write).await?;
                 execute(&lock, "SELECT pg_advisory_lock($1)", [MIGRATION_LOCK.into()]).await?;
                 let migrated = migrate(&lock).await;
                 execute(&lock, "SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK.into()]).await?;
                 lock.close().await?;
                 migrated?;
                 Db {
-                    read: postgres(url, READERS).await?,
-                    write: postgres(url, WRITERS).await?,
+                    read: postgres(url, READERS, Access::Read).await?,
+                    write: postgres(url, WRITERS, Access::Write).await?,
                 }
             }
         };
@@ -71,7 +71,14 @@ impl Db {
     }
 }
 
-async fn sqlite(url: &str, connections: u32, read_only: bool) -> Result<DatabaseConnection> {
+/// What a connection is for. The database itself refuses writes on one that is for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+async fn sqlite(url: &str, connections: u32, access: Access) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -84,19 +91,18 @@ async fn sqlite(url: &str, connections: u32, read_only: bool) -> Result<Database
                 .busy_timeout(Duration::from_secs(10))
                 .foreign_keys(true)
                 .pragma("cache_size", "-2048");
-            if read_only {
-                options.pragma("query_only", "ON")
-            } else {
-                options
+            match access {
+                Access::Read => options.pragma("query_only", "ON"),
+                Access::Write => options
                     .pragma("journal_mode", "WAL")
                     .pragma("synchronous", "FULL")
-                    .optimize_on_close(true, None)
+                    .optimize_on_close(true, None),
             }
         });
     connect(options).await
 }
 
-async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnection> {
+async fn postgres(url: &SecretString, connections: u32, access: Access) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url.expose_secret());
     options
         .max_connections(connections)
@@ -105,6 +111,9 @@ async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnec
         .test_before_acquire_if_idle_for(Duration::from_secs(30))
         .acquire_timeout(Duration::from_secs(5))
         .connect_timeout(Duration::from_secs(5));
+    if access == Access::Read {
+        options.map_sqlx_postgres_opts(|options| options.options([("default_transaction_read_only", "on")]));
+    }
     connect(options).await
 }
 

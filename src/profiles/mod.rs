@@ -87,7 +87,7 @@ pub struct Change {
 /// `NOT_FOUND` for no such member, `FORBIDDEN` for another's profile, `VALIDATION_FAILED`.
 pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: Change) -> Result<member::Model> {
     let caller = permit.member()?;
-    if caller.username.to_ascii_lowercase() != username.to_ascii_lowercase() {
+    if !caller.username.eq_ignore_ascii_case(username) {
         let other = loaders.member_by_username(username.to_ascii_lowercase()).await?;
         return Err(match other {
             Some(_) => Error::new(Kind::Forbidden, "this profile is another member's"),
@@ -120,9 +120,27 @@ impl Operation for Update {
     type Output = member::Model;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
+        let current = store::by_id(tx, self.member).await?;
+        let changed = changed(&current, &self.change);
+        if changed == current {
+            return Ok(current);
+        }
         tx.emit(EventKind::ProfileUpdate, self.member, Some(self.member), self.member)
             .await?;
-        store::update(tx, self.member, &self.change).await
+        store::update(tx, self.member, &self.change, &changed.search_key).await
+    }
+}
+
+/// A profile with a change.
+fn changed(current: &member::Model, change: &Change) -> member::Model {
+    let change = change.clone();
+    let display_name = change.display_name.unwrap_or_else(|| current.display_name.clone());
+    member::Model {
+        search_key: search_key(&current.username, &display_name),
+        display_name,
+        avatar_url: change.avatar_url.unwrap_or_else(|| current.avatar_url.clone()),
+        is_public: change.is_public.unwrap_or(current.is_public),
+        ..current.clone()
     }
 }
 

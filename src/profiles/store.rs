@@ -2,7 +2,7 @@ use entity::member;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, Set, Unchanged, Value};
 use uuid::Uuid;
 
-use super::{Change, search_key};
+use super::Change;
 use crate::{
     error::{Error, Result},
     gate::{Permit, Tx, any_text, any_uuid, sql, texts, uuids},
@@ -101,24 +101,21 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
         .await?)
 }
 
-pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Model> {
-    let current = by_id(tx, id).await?;
+/// Writes what a change has, and nothing else of the row.
+pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change, search_key: &str) -> Result<member::Model> {
     let mut row = member::ActiveModel {
         id: Unchanged(id),
         ..Default::default()
     };
     if let Some(display_name) = &change.display_name {
-        row.search_key = Set(search_key(&current.username, display_name));
         row.display_name = Set(display_name.clone());
+        row.search_key = Set(search_key.to_owned());
     }
     if let Some(avatar_url) = &change.avatar_url {
         row.avatar_url = Set(avatar_url.clone());
     }
     if let Some(is_public) = change.is_public {
         row.is_public = Set(is_public);
-    }
-    if !row.is_changed() {
-        return Ok(current);
     }
     Ok(row.update(tx).await?)
 }
