@@ -582,7 +582,7 @@ async fn sweep(gate: Gate) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if let Err(error) = sessions::Store(gate.clone()).delete_expired().await {
+        if let Err(error) = sessions::Store::of(gate.clone()).delete_expired().await {
             tracing::warn!(%error, "expired logins were not removed");
         }
         if let Err(error) = gate.writer().write(idempotency::Forget).await {
