@@ -2,6 +2,12 @@
 
 mod accounts;
 mod browser;
+mod events;
 mod harness;
+mod idempotency;
 mod keys;
+mod profiles;
 mod rate_limit;
+mod statements;
+mod triggers;
+mod xp;
