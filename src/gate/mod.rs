@@ -109,7 +109,7 @@ impl Gate {
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
         let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
         gate.0.callers.caught_up();
-        tokio::spawn(follow(gate.clone(), seq));
+        tokio::spawn(db::counted_as("follower", follow(gate.clone(), seq)));
         tokio::spawn(sweep(gate.clone()));
         Ok(gate)
     }
