@@ -1,7 +1,6 @@
 //! The surfaces over HTTP: addresses, who sent the request, and the headers that every answer has.
 
-use std::{
-    net::SocketAddr,
+use std::{net::SocketAddr, panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,8 +15,9 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ use crate::{
     boot::App,
     error::{Error, Kind, Result},
     gate::{self, Shown},
-    graphql::context::CookieChange,
+    graphql::{context::CookieChange, failure::reported},
     meter::Budget,
 };
 
@@ -67,9 +67,6 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(|| async { refuse(&Error::new(Kind::NotFound, "no such address")) })
         .method_not_allowed_fallback(|| async { refuse(&Error::new(Kind::MethodNotAllowed, "this address takes GET")) })
         .layer(tower::util::option_layer(cors(&app)))
-        .layer(CatchPanicLayer::custom(|_| {
-            refuse(&Error::new(Kind::Internal, "internal server error"))
-        }))
         .layer(middleware::from_fn_with_state(app.clone(), with_request_id))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
@@ -101,7 +98,17 @@ async fn with_request_id(State(app): State<Arc<App>>, mut request: Request, next
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     } else {
-        next.run(request).instrument(span).await
+        match AssertUnwindSafe(next.run(request).instrument(span))
+            .catch_unwind()
+            .await
+        {
+            Ok(response) => response,
+            Err(_) => {
+                // What panicked is in the log already, by the hook of the runtime.
+                let error = Error::internal("panic");
+                refuse(&reported(error, &[], value.to_str().unwrap_or_default()))
+            }
+        }
     };
     ::metrics::counter!(metrics::REQUESTS, "surface" => surface, "status" => response.status().as_str().to_owned())
         .increment(1);

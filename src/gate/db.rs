@@ -13,8 +13,13 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How many SQL statements were run, transactions' own left out.
+/// How many SQL statements were run, transactions' own left out, by `work`: `requests`, or what a task of the node's own
+/// is called.
 pub const STATEMENTS: &str = "bambisleep_sql_statements_total";
+tokio::task_local! {
+    /// What the statements of the current task are for, where it is no request.
+    static WORK: &'static str;
+}
 /// Connections for reading, on either database.
 const READERS: u32 = 4;
 /// Connections for writing on Postgres. SQLite has one, by its nature.
@@ -119,8 +124,16 @@ async fn postgres(url: &SecretString, connections: u32, access: Access) -> Resul
 
 async fn connect(options: ConnectOptions) -> Result<DatabaseConnection> {
     let mut connection = sea_orm::Database::connect(options).await?;
-    connection.set_metric_callback(|_| metrics::counter!(STATEMENTS).increment(1));
+    connection.set_metric_callback(|_| {
+        let work = WORK.try_with(|work| *work).unwrap_or("requests");
+        metrics::counter!(STATEMENTS, "work" => work).increment(1);
+    });
     Ok(connection)
+}
+
+/// Runs a task of the node's own, whose statements are counted apart from those of requests.
+pub(super) async fn counted_as<F: Future>(work: &'static str, task: F) -> F::Output {
+    WORK.scope(work, task).await
 }
 
 async fn migrate(connection: &DatabaseConnection) -> Result<()> {

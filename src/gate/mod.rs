@@ -117,7 +117,8 @@ impl Gate {
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
         let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
         gate.0.callers.caught_up();
-        for work in [follow(gate.clone(), seq).boxed(), sweep(gate.clone()).boxed()] {
+        let follower = db::counted_as("follower", follow(gate.clone(), seq));
+        for work in [follower.boxed(), sweep(gate.clone()).boxed()] {
             tokio::spawn(gate.0.closing.clone().run_until_cancelled_owned(work));
         }
         Ok(gate)

@@ -307,8 +307,11 @@ impl Operation for Activate {
             return Err(Error::new(Kind::Conflict, message).with("revision", trigger.revision));
         }
         if store::activate(tx, self.member, &trigger).await? {
+            let is_first = !store::was_activated(tx, self.member, trigger.id).await?;
             store::receipt(tx, self.receipt, self.member, ConsentKind::Activated, Some(&trigger)).await?;
-            xp::award(tx, self.member, xp::TRIGGER_ACTIVATED).await?;
+            if is_first {
+                xp::award(tx, self.member, xp::TRIGGER_ACTIVATED).await?;
+            }
         }
         profiles::row(tx, self.member).await
     }

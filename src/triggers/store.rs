@@ -233,6 +233,17 @@ pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Re
     Ok(changed > 0)
 }
 
+/// Whether the member has activated the trigger at any time before: there is a receipt.
+pub async fn was_activated(tx: &Tx<'_>, member: Uuid, trigger: Uuid) -> Result<bool> {
+    let receipts = sql(
+        tx.backend(),
+        "SELECT count(*) FROM consents WHERE member_id = ? AND trigger_id = ? AND kind = ?",
+        [member.into(), trigger.into(), ConsentKind::Activated.wire().into()],
+    );
+    let count: i64 = one(tx, receipts).await?.try_get_by_index(0)?;
+    Ok(count > 0)
+}
+
 /// Whether it was active.
 pub async fn deactivate(tx: &Tx<'_>, member: Uuid, trigger: Uuid) -> Result<bool> {
     let gone = tx

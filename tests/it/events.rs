@@ -1,6 +1,6 @@
 //! The event log: what is written into it, who sees what of it, and that nobody misses anything.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
@@ -258,6 +258,42 @@ async fn the_log_is_read_by_kind_from_a_place_and_in_pages() {
     let other = bob.key(&["profile:write", "triggers:write"]).await;
     is(&server.bearer(&other).get("/v1/events").await, 403, "FORBIDDEN");
     is(&server.nobody().get("/v1/events").await, 401, "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn what_goes_away_while_it_is_read_does_not_fail_the_rest() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    alice.trigger("stays", true).await;
+    events(&bob, 1).await;
+    let writing = async {
+        for n in 0..25 {
+            let ids = futures_util::future::join_all((0..4).map(|m| {
+                let (alice, name) = (&alice, format!("t{n} {m}"));
+                async move { alice.trigger(&name, true).await }
+            }))
+            .await;
+            for id in ids {
+                alice.delete(&format!("/v1/triggers/{id}")).await;
+            }
+        }
+    };
+    let reading = async |done: &Cell<bool>| {
+        while !done.get() {
+            let answer = bob.get("/v1/events?first=100").await;
+            assert_eq!(answer.status, 200, "{:#}", answer.body);
+            assert_eq!(answer.body["events"][0]["data"]["name"], "stays");
+        }
+    };
+    let finished = Cell::new(false);
+    tokio::join!(
+        async {
+            writing.await;
+            finished.set(true);
+        },
+        reading(&finished),
+        reading(&finished),
+    );
 }
 
 /// Everything that a reader sees from a place on, page by page.
