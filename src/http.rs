@@ -1,6 +1,10 @@
 //! The surfaces over HTTP: addresses, who sent the request, and the headers that every answer has.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -37,6 +41,8 @@ pub use site::Sites;
 pub const COOKIE: &str = "bambisleep_session";
 /// The largest body, in bytes. Source: the error table of the protocol, `PAYLOAD_TOO_LARGE`.
 const LARGEST_BODY: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -123,7 +129,7 @@ fn cors(app: &App) -> Option<CorsLayer> {
             HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([LIMIT, REMAINING, RESET, header::LINK, header::RETRY_AFTER, X_REQUEST_ID])
-        .max_age(std::time::Duration::from_secs(3_600));
+        .max_age(Duration::from_secs(3_600));
     Some(layer)
 }
 
@@ -294,7 +300,7 @@ impl Arrived {
 
     /// # Errors
     ///
-    /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off.
+    /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off or takes too long.
     async fn read_body(&self, body: Body) -> Result<Bytes> {
         let too_large = || Error::new(Kind::PayloadTooLarge, format!("the body is over {LARGEST_BODY} bytes"));
         let declared = self
@@ -303,10 +309,12 @@ impl Arrived {
         if declared.is_some_and(|length| length > LARGEST_BODY) {
             return Err(too_large());
         }
-        match http_body_util::Limited::new(body, LARGEST_BODY).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Err(_) => Err(Error::bad_request("", "the body breaks off")),
+        let body = http_body_util::Limited::new(body, LARGEST_BODY).collect();
+        match tokio::time::timeout(SLOWEST_BODY, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(Error::bad_request("", "the body breaks off")),
+            Err(_) => Err(Error::bad_request("", "the body takes too long to arrive")),
         }
     }
 }

@@ -132,22 +132,40 @@ pub fn nfc(text: &str) -> String {
     }
 }
 
+/// Whether a member could go by this name: letters A to Z, digits, `_` and `-` only.
+pub fn could_be_username(text: &str) -> bool {
+    USERNAME.contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 /// How names are compared and searched: regardless of case.
 pub fn fold(text: &str) -> String {
     nfc(&text.to_lowercase())
 }
 
-/// What `LIKE` needs to find `text` anywhere, with `\` as the escape character.
-pub fn like(text: &str) -> String {
+/// The longest search that can find anything, in characters: what is searched is no longer, a description and what
+/// stands beside it.
+const LONGEST_SEARCH: usize = 1_000;
+
+/// What `LIKE` needs to find `text` anywhere, with `\` as the escape character; none for what no kept text holds, which
+/// the databases would refuse to look for: a control character, or more than is ever kept.
+pub fn like(text: &str) -> Option<String> {
+    let folded = fold(text);
+    let kept = |c: char| !c.is_control() || c == '\t' || c == '\n';
+    if folded.chars().count() > LONGEST_SEARCH || !folded.chars().all(kept) {
+        return None;
+    }
     let mut pattern = String::from("%");
-    for c in fold(text).chars() {
+    for c in folded.chars() {
         if matches!(c, '%' | '_' | '\\') {
             pattern.push('\\');
         }
         pattern.push(c);
     }
     pattern.push('%');
-    pattern
+    Some(pattern)
 }
 
 #[cfg(test)]
@@ -211,6 +229,8 @@ mod tests {
 
     #[test]
     fn patterns_are_literal() {
-        assert_eq!(like("50%_\\É"), "%50\\%\\_\\\\é%");
+        assert_eq!(like("50%_\\É").as_deref(), Some("%50\\%\\_\\\\é%"));
+        assert_eq!(like("a\u{0}b"), None);
+        assert_eq!(like(&"x".repeat(LONGEST_SEARCH + 1)), None);
     }
 }

@@ -146,10 +146,17 @@ async fn execute(connection: &DatabaseConnection, sql: &str, values: impl IntoIt
 }
 
 /// SQL text for both databases: `?` is a parameter, numbered for Postgres. No `?` may stand in a literal.
+///
+/// Text with a NUL, which Postgres refuses, is asked for with U+FFFD instead: it finds nothing, as on SQLite, since what
+/// is stored was checked and has no NUL.
 pub fn sql(backend: DbBackend, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     if backend == DbBackend::Sqlite {
         return Statement::from_sql_and_values(backend, text, values);
     }
+    let values = values.into_iter().map(|value| match value {
+        Value::String(Some(text)) if text.contains('\0') => text.replace('\0', "\u{fffd}").into(),
+        value => value,
+    });
     let mut numbered = String::with_capacity(text.len() + 16);
     for (index, part) in text.split('?').enumerate() {
         if index > 0 {

@@ -9,6 +9,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use sea_orm::{DatabaseConnection, DbBackend};
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -39,6 +40,8 @@ pub use writer::{Operation, Tx};
 
 /// What every API key starts with, so that one is recognised wherever it turns up.
 pub const KEY_PREFIX: &str = "bsc_";
+/// What every socket ticket starts with.
+pub const TICKET_PREFIX: &str = "bst_";
 
 /// How often a node looks into the log for what changed about callers, whether the doorbell rang or not.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -165,6 +168,42 @@ impl Gate {
         }
     }
 
+    /// Who is calling where a socket opens: as [`identify`](Self::identify), and a ticket is taken too, once.
+    ///
+    /// # Errors
+    ///
+    /// As [`identify`](Self::identify), and `INVALID_CREDENTIALS` for a ticket that was taken, has run out, or whose
+    /// login or key has ended.
+    pub async fn identify_at_socket(&self, shown: Shown<'_>) -> Result<Identified> {
+        let ticket = shown
+            .authorization
+            .and_then(bearer)
+            .filter(|token| token.starts_with(TICKET_PREFIX));
+        let Some(ticket) = ticket else {
+            return self.identify(shown).await;
+        };
+        let taken = self
+            .0
+            .meter
+            .take_ticket(&Sha256::digest(ticket.as_bytes()).into())
+            .await;
+        let known = match taken {
+            Some(via) => callers::by_id(self.reader(), &via).await?,
+            None => None,
+        };
+        let known = known.ok_or_else(invalid_credentials)?;
+        Ok(Identified {
+            caller: Caller::Member(Arc::new(known)),
+            renew: None,
+        })
+    }
+
+    /// Keeps a ticket for what the caller calls by.
+    pub async fn put_ticket(&self, ticket: &str, via: &Via) {
+        let hash = Sha256::digest(ticket.as_bytes()).into();
+        self.0.meter.put_ticket(hash, callers::via_id(via)).await;
+    }
+
     /// Charges a caller for `cost` root fields: all or nothing, before anything runs. What is free charges nothing.
     pub async fn charge(&self, caller: &Caller, cost: u32, idempotency_key: Option<String>) -> Charged {
         let (bucket, limit) = match caller {
@@ -256,8 +295,7 @@ impl Gate {
     }
 }
 
-/// Who is calling.
-#[derive(Debug)]
+/// Who is calling. It does not print: it may hold a session token.
 pub struct Identified {
     pub caller: Caller,
     /// The session token whose cookie is to be set again, prolonged.
@@ -544,7 +582,7 @@ async fn sweep(gate: Gate) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if let Err(error) = sessions::Store(gate.clone()).delete_expired().await {
+        if let Err(error) = sessions::Store::of(gate.clone()).delete_expired().await {
             tracing::warn!(%error, "expired logins were not removed");
         }
         if let Err(error) = gate.writer().write(idempotency::Forget).await {
@@ -552,3 +590,6 @@ async fn sweep(gate: Gate) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -419,11 +419,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_refused_without_repeating_it() {
-        for url in [
-            "",
-            "http://:secret@127.0.0.1",
-            "redis://:secret@127.0.0.1:port",
-        ] {
+        for url in ["", "http://:secret@127.0.0.1", "redis://:secret@127.0.0.1:port"] {
             let error = Meter::redis(url, "").await.expect_err(url);
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("secret"), "{error}");

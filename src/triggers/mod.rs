@@ -112,7 +112,7 @@ pub async fn create(permit: &Permit, new: New) -> Result<trigger::Model> {
     let new = New {
         name: checks.name("name", &new.name, NAME),
         description: checks.text("description", &new.description, DESCRIPTION),
-        content: checks.name("content", &new.content, TRIGGER_CONTENT),
+        content: checks.text("content", &new.content, TRIGGER_CONTENT),
         ..new
     };
     checks.done()?;
@@ -169,7 +169,7 @@ pub async fn update(permit: &Permit, id: Uuid, change: Change) -> Result<trigger
             .map(|text| checks.text("description", &text, DESCRIPTION)),
         content: change
             .content
-            .map(|text| checks.name("content", &text, TRIGGER_CONTENT)),
+            .map(|text| checks.text("content", &text, TRIGGER_CONTENT)),
         is_public: change.is_public,
     };
     checks.done()?;

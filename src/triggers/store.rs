@@ -8,7 +8,7 @@ use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
 use crate::{
     error::{Error, Kind, Result},
     gate::{Permit, Tx, any_uuid, sql, uuids},
-    text::{fold, like},
+    text::{could_be_username, fold, like},
 };
 
 /// A part of the list.
@@ -64,10 +64,16 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
     let mut conditions = vec!["(t.is_public OR t.creator_id = ?)"];
     let mut values: Vec<Value> = vec![permit.member()?.member.into()];
     if let Some(search) = &page.search {
+        let Some(pattern) = like(search) else {
+            return Ok(Vec::new());
+        };
         conditions.push("t.search_key LIKE ? ESCAPE '\\'");
-        values.push(like(search).into());
+        values.push(pattern.into());
     }
     if let Some(creator) = &page.creator {
+        if !could_be_username(creator) {
+            return Ok(Vec::new());
+        }
         conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)");
         values.push(creator.as_str().into());
     }

@@ -1,4 +1,13 @@
 //! The server over the wire, as its clients meet it.
 
 mod accounts;
+mod browser;
+mod events;
 mod harness;
+mod idempotency;
+mod keys;
+mod profiles;
+mod rate_limit;
+mod statements;
+mod triggers;
+mod xp;
