@@ -48,7 +48,12 @@ fn ids(events: &[Value]) -> Vec<&str> {
 }
 
 fn is(answer: &Answer, status: u16, code: &str) {
-    assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{:#}", answer.body);
+    assert_eq!(
+        (answer.status.as_u16(), answer.code()),
+        (status, code),
+        "{:#}",
+        answer.body
+    );
 }
 
 #[tokio::test]
@@ -70,7 +75,12 @@ async fn the_log_holds_what_happened_and_nothing_else() {
 
     let private = alice.trigger("private", false).await;
     let public = alice.trigger("public", true).await;
-    alice.post("/v1/triggers", json!({ "name": "PUBLIC", "content": "c", "isPublic": true })).await;
+    alice
+        .post(
+            "/v1/triggers",
+            json!({ "name": "PUBLIC", "content": "c", "isPublic": true }),
+        )
+        .await;
     let path = format!("/v1/triggers/{public}");
     alice.put(&path, json!({ "content": "edited", "isPublic": true })).await;
     bob.post(&format!("{path}/activation"), json!({})).await;
@@ -87,7 +97,10 @@ async fn the_log_holds_what_happened_and_nothing_else() {
         assert_eq!(event["timestamp"].as_str().unwrap().len(), 20);
         let thing = bob.get(path).await.body;
         let data = event["data"].as_object().unwrap();
-        assert!(!data.is_empty() && data.iter().all(|(name, value)| thing[name] == *value), "{event:#}");
+        assert!(
+            !data.is_empty() && data.iter().all(|(name, value)| thing[name] == *value),
+            "{event:#}"
+        );
     }
     let profile = bob.get("/v1/profile/alice").await.body;
     assert_eq!(seen[0]["data"], profile);
@@ -101,7 +114,9 @@ async fn the_log_holds_what_happened_and_nothing_else() {
 
     // Becoming public is sharing, each time.
     let path = format!("/v1/triggers/{private}");
-    alice.put(&path, json!({ "isPublic": true, "name": "was private" })).await;
+    alice
+        .put(&path, json!({ "isPublic": true, "name": "was private" }))
+        .await;
     let seen = events(&bob, 3).await;
     assert_eq!(told(&seen)[2], "trigger.shared was private");
     alice.put(&path, json!({ "isPublic": false })).await;
@@ -121,14 +136,22 @@ async fn a_reader_sees_what_it_may_see_when_it_reads() {
     let mut data = bob.data(node, json!({ "id": all[0]["id"] })).await;
     assert_eq!(data["node"]["data"].take(), all[0]["data"]);
 
-    alice.put(&format!("/v1/triggers/{one}"), json!({ "isPublic": false })).await;
+    alice
+        .put(&format!("/v1/triggers/{one}"), json!({ "isPublic": false }))
+        .await;
     for caller in [&bob, &moderator] {
         let seen = events(caller, 2).await;
         assert_eq!(told(&seen), ["trigger.shared two", "profile.update Al"]);
-        is(&caller.graphql(node, json!({ "id": all[0]["id"] })).await, 200, "NOT_FOUND");
+        is(
+            &caller.graphql(node, json!({ "id": all[0]["id"] })).await,
+            200,
+            "NOT_FOUND",
+        );
     }
     // An event that is hidden by now is still a place to go on from.
-    let after = bob.get(&format!("/v1/events?after={}", all[0]["id"].as_str().unwrap())).await;
+    let after = bob
+        .get(&format!("/v1/events?after={}", all[0]["id"].as_str().unwrap()))
+        .await;
     assert_eq!(ids(after.body["events"].as_array().unwrap()), ids(&all[1..]));
 
     alice.delete(&format!("/v1/triggers/{two}")).await;
@@ -149,7 +172,9 @@ async fn the_log_is_read_by_kind_from_a_place_and_in_pages() {
     let (alice, bob) = (server.member("alice").await, server.member("bob").await);
     for n in 0..4 {
         alice.trigger(&format!("t{n}"), true).await;
-        alice.put("/v1/profile/alice", json!({ "displayName": format!("Al {n}") })).await;
+        alice
+            .put("/v1/profile/alice", json!({ "displayName": format!("Al {n}") }))
+            .await;
     }
     let all = events(&bob, 8).await;
     let some = async |query: &str| -> Vec<Value> {
@@ -159,7 +184,10 @@ async fn the_log_is_read_by_kind_from_a_place_and_in_pages() {
     };
     let of = |kind: &str| -> Vec<Value> { all.iter().filter(|event| event["kind"] == kind).cloned().collect() };
     assert_eq!(some("kinds=trigger.shared").await, of("trigger.shared"));
-    assert_eq!(some("kinds=profile.update&kinds=profile.update").await, of("profile.update"));
+    assert_eq!(
+        some("kinds=profile.update&kinds=profile.update").await,
+        of("profile.update")
+    );
     assert_eq!(some("kinds=profile.update&kinds=trigger.shared").await, all);
     assert!(some("kinds=message.new").await.is_empty());
     let kinds = json!({ "kinds": ["TRIGGER_SHARED"], "first": 2 });
@@ -171,10 +199,16 @@ async fn the_log_is_read_by_kind_from_a_place_and_in_pages() {
 
     let id = |n: usize| all[n]["id"].as_str().unwrap();
     assert_eq!(some(&format!("after={}", id(2))).await, all[3..]);
-    assert_eq!(some(&format!("after={}&kinds=trigger.shared", id(1))).await, [all[2].clone(), all[4].clone(), all[6].clone()]);
+    assert_eq!(
+        some(&format!("after={}&kinds=trigger.shared", id(1))).await,
+        [all[2].clone(), all[4].clone(), all[6].clone()]
+    );
     assert!(some(&format!("after={}", id(7))).await.is_empty());
 
-    let (mut paged, mut path) = (Vec::new(), "/v1/events?first=3&kinds=profile.update&kinds=trigger.shared".to_owned());
+    let (mut paged, mut path) = (
+        Vec::new(),
+        "/v1/events?first=3&kinds=profile.update&kinds=trigger.shared".to_owned(),
+    );
     loop {
         let page = bob.get(&path).await;
         let members: Vec<_> = page.body.as_object().unwrap().keys().collect();
@@ -188,7 +222,11 @@ async fn the_log_is_read_by_kind_from_a_place_and_in_pages() {
     }
     assert_eq!(paged, all);
 
-    is(&bob.get("/v1/events?after=evt_01h455vb4pex5vsknk084sn02q").await, 404, "NOT_FOUND");
+    is(
+        &bob.get("/v1/events?after=evt_01h455vb4pex5vsknk084sn02q").await,
+        404,
+        "NOT_FOUND",
+    );
     let unknown = json!({ "after": "evt_01h455vb4pex5vsknk084sn02q" });
     is(&bob.graphql(EVENTS, unknown).await, 200, "NOT_FOUND");
     for query in [
@@ -317,7 +355,9 @@ async fn a_reader_among_many_writers_sees_each_event_once_and_each_subjects_in_o
             if round % 3 == 0 {
                 writer.trigger(&format!("w{n} r{round}"), true).await;
             } else {
-                let answer = writer.put(&profile, json!({ "displayName": format!("w{n} r{round}") })).await;
+                let answer = writer
+                    .put(&profile, json!({ "displayName": format!("w{n} r{round}") }))
+                    .await;
                 assert_eq!(answer.status, 200, "{:#}", answer.body);
             }
         }
@@ -353,7 +393,10 @@ async fn a_reader_among_many_writers_sees_each_event_once_and_each_subjects_in_o
         .iter()
         .map(|row| {
             let subject = row.try_get_by_index(1).unwrap();
-            (row.try_get_by_index(0).unwrap(), (subject, row.try_get_by_index(2).unwrap()))
+            (
+                row.try_get_by_index(0).unwrap(),
+                (subject, row.try_get_by_index(2).unwrap()),
+            )
         })
         .collect();
     let mut last: HashMap<uuid::Uuid, i64> = HashMap::new();

@@ -23,7 +23,12 @@ async fn graphql(caller: &Caller<'_>, key: &str, document: &str, variables: Valu
 }
 
 fn is(answer: &Answer, status: u16, code: &str) {
-    assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{:#}", answer.body);
+    assert_eq!(
+        (answer.status.as_u16(), answer.code()),
+        (status, code),
+        "{:#}",
+        answer.body
+    );
 }
 
 async fn count(caller: &Caller<'_>, path: &str, member: &str) -> usize {
@@ -47,7 +52,11 @@ async fn every_mutation_that_takes_a_key_happens_once_and_answers_the_same_again
     alice.put(&path, json!({ "content": "deeply" })).await;
     let again = rest(&alice, "update", Method::PUT, &path, edit).await;
     assert_eq!((again.status, &again.body), (first.status, &first.body));
-    assert_eq!((alice.get(&path).await).body["content"], "deeply", "the edit did not happen again");
+    assert_eq!(
+        (alice.get(&path).await).body["content"],
+        "deeply",
+        "the edit did not happen again"
+    );
 
     let profile = json!({ "displayName": "Al" });
     let first = rest(&alice, "profile", Method::PUT, "/v1/profile/alice", profile.clone()).await;
@@ -59,10 +68,22 @@ async fn every_mutation_that_takes_a_key_happens_once_and_answers_the_same_again
     let none = json!({});
     rest(&bob, "on", Method::POST, &activation, none.clone()).await;
     rest(&bob, "off", Method::DELETE, &activation, none.clone()).await;
-    assert_eq!(rest(&bob, "on", Method::POST, &activation, none.clone()).await.status, 200);
-    assert_eq!((bob.get("/v1/me/profile").await).body["triggers"], json!([]), "it is not active again");
+    assert_eq!(
+        rest(&bob, "on", Method::POST, &activation, none.clone()).await.status,
+        200
+    );
+    assert_eq!(
+        (bob.get("/v1/me/profile").await).body["triggers"],
+        json!([]),
+        "it is not active again"
+    );
     bob.post(&activation, none.clone()).await;
-    assert_eq!(rest(&bob, "off", Method::DELETE, &activation, none.clone()).await.status, 200);
+    assert_eq!(
+        rest(&bob, "off", Method::DELETE, &activation, none.clone())
+            .await
+            .status,
+        200
+    );
     assert_eq!((bob.get("/v1/me/profile").await).body["triggers"], json!(["calm"]));
 
     rest(&bob, "pause", Method::POST, "/v1/me/triggers/pause", none.clone()).await;
@@ -78,22 +99,42 @@ async fn every_mutation_that_takes_a_key_happens_once_and_answers_the_same_again
     let key = format!("/v1/keys/{}", keys[0]["id"].as_str().unwrap());
     let first = rest(&bob, "revoke", Method::DELETE, &key, none.clone()).await;
     let again = rest(&bob, "revoke", Method::DELETE, &key, none.clone()).await;
-    assert_eq!((first.status.as_u16(), &again.body), (200, &first.body), "{:#}", first.body);
+    assert_eq!(
+        (first.status.as_u16(), &again.body),
+        (200, &first.body),
+        "{:#}",
+        first.body
+    );
     is(&bob.delete(&key).await, 404, "NOT_FOUND");
 
     let login = json!({ "username": "bob", "password": crate::harness::PASSWORD });
     server.nobody().post("/v1/auth/login", login).await;
     let logins = bob.get("/v1/auth/logins").await.body["logins"].take();
-    let other = logins.as_array().unwrap().iter().find(|login| login["isCurrent"] == false).unwrap();
+    let other = logins
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|login| login["isCurrent"] == false)
+        .unwrap();
     let login = format!("/v1/auth/logins/{}", other["id"].as_str().unwrap());
     let first = rest(&bob, "log out", Method::DELETE, &login, none.clone()).await;
     let again = rest(&bob, "log out", Method::DELETE, &login, none.clone()).await;
-    assert_eq!((first.status.as_u16(), &again.body), (200, &first.body), "{:#}", first.body);
+    assert_eq!(
+        (first.status.as_u16(), &again.body),
+        (200, &first.body),
+        "{:#}",
+        first.body
+    );
 
     // What is gone by now is shown as it was.
     let first = rest(&alice, "delete", Method::DELETE, &path, none.clone()).await;
     let again = rest(&alice, "delete", Method::DELETE, &path, none.clone()).await;
-    assert_eq!((first.status.as_u16(), &again.body), (200, &first.body), "{:#}", first.body);
+    assert_eq!(
+        (first.status.as_u16(), &again.body),
+        (200, &first.body),
+        "{:#}",
+        first.body
+    );
     is(&alice.delete(&path).await, 404, "NOT_FOUND");
 }
 
@@ -118,14 +159,31 @@ async fn the_first_success_is_rendered_by_the_new_selection_and_over_the_other_d
     assert_eq!((again.status.as_u16(), &again.body["id"]), (200, &id));
     assert_eq!(count(&alice, "/v1/triggers", "triggers").await, 1);
     // Space around the key is not the key's.
-    let again = rest(&alice, " k ", Method::POST, "/v1/triggers", json!({ "name": "calm", "content": "breathe" })).await;
+    let again = rest(
+        &alice,
+        " k ",
+        Method::POST,
+        "/v1/triggers",
+        json!({ "name": "calm", "content": "breathe" }),
+    )
+    .await;
     assert_eq!(again.body["id"], id);
 
     let profile = json!({ "displayName": "Al" });
     rest(&alice, "p", Method::PUT, "/v1/profile/alice", profile.clone()).await;
-    assert_eq!(rest(&alice, "p", Method::PUT, "/v1/profile/ALICE", profile).await.status, 200);
+    assert_eq!(
+        rest(&alice, "p", Method::PUT, "/v1/profile/ALICE", profile)
+            .await
+            .status,
+        200
+    );
     let with_null = json!({ "displayName": "Al", "isPublic": null });
-    assert_eq!(rest(&alice, "p", Method::PUT, "/v1/profile/alice", with_null).await.status, 200);
+    assert_eq!(
+        rest(&alice, "p", Method::PUT, "/v1/profile/alice", with_null)
+            .await
+            .status,
+        200
+    );
     // Null takes the avatar away; that is another request than one that says nothing of it.
     let without_avatar = json!({ "displayName": "Al", "avatarUrl": null });
     let other = rest(&alice, "p", Method::PUT, "/v1/profile/alice", without_avatar).await;
@@ -140,8 +198,16 @@ async fn a_key_is_one_members_for_one_request() {
     let first = rest(&alice, "k", Method::POST, "/v1/triggers", body.clone()).await;
     let id = first.body["id"].as_str().unwrap();
     for (method, path, body) in [
-        (Method::POST, "/v1/triggers".to_owned(), json!({ "name": "calm", "content": "other" })),
-        (Method::POST, "/v1/triggers".to_owned(), json!({ "name": "Calm", "content": "breathe" })),
+        (
+            Method::POST,
+            "/v1/triggers".to_owned(),
+            json!({ "name": "calm", "content": "other" }),
+        ),
+        (
+            Method::POST,
+            "/v1/triggers".to_owned(),
+            json!({ "name": "Calm", "content": "breathe" }),
+        ),
         (Method::POST, format!("/v1/triggers/{id}/activation"), json!({})),
         (Method::DELETE, format!("/v1/triggers/{id}"), json!({})),
         (Method::POST, "/v1/me/triggers/pause".to_owned(), json!({})),
@@ -163,11 +229,19 @@ async fn a_key_is_one_members_for_one_request() {
     assert_eq!((others.status.as_u16(), &others.body["creator"]), (200, &json!("bob")));
     assert_ne!(others.body["id"], id);
     // Keys differ by case and by each character.
-    is(&rest(&alice, "K", Method::POST, "/v1/triggers", body).await, 409, "CONFLICT");
+    is(
+        &rest(&alice, "K", Method::POST, "/v1/triggers", body).await,
+        409,
+        "CONFLICT",
+    );
     // Permission comes first: what a key may not do, it may not replay.
     let reads = alice.key(&["triggers:read"]).await;
     let body = json!({ "name": "calm", "content": "breathe" });
-    is(&rest(&server.bearer(&reads), "k", Method::POST, "/v1/triggers", body).await, 403, "FORBIDDEN");
+    is(
+        &rest(&server.bearer(&reads), "k", Method::POST, "/v1/triggers", body).await,
+        403,
+        "FORBIDDEN",
+    );
 }
 
 #[tokio::test]
@@ -177,17 +251,35 @@ async fn failures_are_not_kept() {
     let calm = alice.trigger("calm", false).await;
     let body = json!({ "name": "Calm", "content": "breathe" });
     for _ in 0..2 {
-        is(&rest(&alice, "k", Method::POST, "/v1/triggers", body.clone()).await, 409, "CONFLICT");
+        is(
+            &rest(&alice, "k", Method::POST, "/v1/triggers", body.clone()).await,
+            409,
+            "CONFLICT",
+        );
     }
     alice.delete(&format!("/v1/triggers/{calm}")).await;
     let made = rest(&alice, "k", Method::POST, "/v1/triggers", body.clone()).await;
     assert_eq!(made.status, 200, "{:#}", made.body);
-    assert_eq!(rest(&alice, "k", Method::POST, "/v1/triggers", body).await.body, made.body);
+    assert_eq!(
+        rest(&alice, "k", Method::POST, "/v1/triggers", body).await.body,
+        made.body
+    );
 
     // Neither is a refused value, after which the key may go with a right one.
     let wrong = json!({ "displayName": "" });
-    is(&rest(&alice, "p", Method::PUT, "/v1/profile/alice", wrong).await, 400, "VALIDATION_FAILED");
-    let right = rest(&alice, "p", Method::PUT, "/v1/profile/alice", json!({ "displayName": "Al" })).await;
+    is(
+        &rest(&alice, "p", Method::PUT, "/v1/profile/alice", wrong).await,
+        400,
+        "VALIDATION_FAILED",
+    );
+    let right = rest(
+        &alice,
+        "p",
+        Method::PUT,
+        "/v1/profile/alice",
+        json!({ "displayName": "Al" }),
+    )
+    .await;
     assert_eq!(right.body["displayName"], "Al");
 }
 
@@ -231,19 +323,34 @@ async fn a_key_costs_one_and_goes_with_one_root_field() {
         let answer = rest(&alice, "k", Method::POST, "/v1/me/triggers/pause", json!({})).await;
         left.push(answer.header("ratelimit-remaining").unwrap().parse::<u32>().unwrap());
     }
-    let answer = graphql(&alice, "k", "mutation { pauseTriggers { profile { xp triggers { name } } } }", json!({})).await;
+    let answer = graphql(
+        &alice,
+        "k",
+        "mutation { pauseTriggers { profile { xp triggers { name } } } }",
+        json!({}),
+    )
+    .await;
     left.push(answer.header("ratelimit-remaining").unwrap().parse().unwrap());
     assert_eq!(left, [59, 58, 57, 56]);
 
     let two = "mutation { a: resumeTriggers { profile { xp } } b: resumeTriggers { profile { xp } } }";
     let answer = graphql(&alice, "two", two, json!({})).await;
-    assert_eq!((answer.code(), answer.body["data"].is_null()), ("BAD_REQUEST", true), "{:#}", answer.body);
+    assert_eq!(
+        (answer.code(), answer.body["data"].is_null()),
+        ("BAD_REQUEST", true),
+        "{:#}",
+        answer.body
+    );
     let mixed = "mutation { resumeTriggers { profile { xp } } createSocketTicket { ticket } }";
     assert_eq!((graphql(&alice, "two", mixed, json!({})).await).code(), "BAD_REQUEST");
     let one = json!({ "query": "mutation { resumeTriggers { profile { xp } } }" });
     let batch = alice.request(Method::POST, "/graphql").header("Idempotency-Key", "two");
     assert_eq!((send(batch.json(&json!([one, one]))).await).code(), "BAD_REQUEST");
-    assert_eq!((alice.get("/v1/me/triggers/pause").await).body["paused"], true, "nothing ran");
+    assert_eq!(
+        (alice.get("/v1/me/triggers/pause").await).body["paused"],
+        true,
+        "nothing ran"
+    );
     // After @skip one is left.
     let skipped = "mutation ($no: Boolean!) { a: resumeTriggers { profile { xp } } b: pauseTriggers @include(if: $no) { profile { xp } } __typename }";
     let answer = graphql(&alice, "two", skipped, json!({ "no": false })).await;
@@ -262,12 +369,21 @@ async fn a_key_that_is_none_is_refused_and_where_none_is_taken_ignored() {
     let alice = server.member("alice").await;
     let pause = "mutation { pauseTriggers { profile { xp } } }";
     for key in ["", "  ", &"k".repeat(256)] {
-        is(&rest(&alice, key, Method::POST, "/v1/me/triggers/pause", json!({})).await, 400, "BAD_REQUEST");
+        is(
+            &rest(&alice, key, Method::POST, "/v1/me/triggers/pause", json!({})).await,
+            400,
+            "BAD_REQUEST",
+        );
         assert_eq!((graphql(&alice, key, pause, json!({})).await).code(), "BAD_REQUEST");
     }
     assert_eq!((alice.get("/v1/me/triggers/pause").await).body["paused"], false);
     let longest = "k".repeat(255);
-    assert_eq!(rest(&alice, &longest, Method::POST, "/v1/me/triggers/pause", json!({})).await.status, 200);
+    assert_eq!(
+        rest(&alice, &longest, Method::POST, "/v1/me/triggers/pause", json!({}))
+            .await
+            .status,
+        200
+    );
     let text = "schl\u{fc}ssel-\u{1f511}";
     let request = alice.request(Method::DELETE, "/v1/me/triggers/pause");
     let answer = send(request.header("Idempotency-Key", text.as_bytes())).await;
@@ -290,13 +406,34 @@ async fn a_key_that_is_none_is_refused_and_where_none_is_taken_ignored() {
     assert_eq!(seen.len(), 6);
     let registration = |name: &str| json!({ "username": name, "password": crate::harness::PASSWORD, "ofAge": true });
     for name in ["bob", "carol"] {
-        let answer = rest(&server.nobody(), "k", Method::POST, "/v1/auth/register", registration(name)).await;
+        let answer = rest(
+            &server.nobody(),
+            "k",
+            Method::POST,
+            "/v1/auth/register",
+            registration(name),
+        )
+        .await;
         assert_eq!(answer.body["user"]["username"], name);
     }
-    let again = rest(&server.nobody(), "k", Method::POST, "/v1/auth/register", registration("bob")).await;
+    let again = rest(
+        &server.nobody(),
+        "k",
+        Method::POST,
+        "/v1/auth/register",
+        registration("bob"),
+    )
+    .await;
     is(&again, 409, "CONFLICT");
     // Anonymous callers have no keys: a long one is no matter either.
-    let answer = rest(&server.nobody(), &"k".repeat(999), Method::POST, "/v1/triggers", json!({})).await;
+    let answer = rest(
+        &server.nobody(),
+        &"k".repeat(999),
+        Method::POST,
+        "/v1/triggers",
+        json!({}),
+    )
+    .await;
     is(&answer, 401, "UNAUTHENTICATED");
 }
 

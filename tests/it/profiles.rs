@@ -250,17 +250,23 @@ async fn nobody_changes_the_profile_of_another() {
         let answer = update(caller, "alice", json!({ "displayName": "Mallory" })).await;
         assert_eq!(answer.code(), "FORBIDDEN");
     }
-    for name in ["carol", "a%20b", "%00", "%F0%9F%8C%80", "al'ice", "a,bob", "x\"y", "ALİCE"] {
+    for name in [
+        "carol",
+        "a%20b",
+        "%00",
+        "%F0%9F%8C%80",
+        "al'ice",
+        "a,bob",
+        "x\"y",
+        "ALİCE",
+    ] {
         let path = format!("/v1/profile/{name}");
         let answer = bob.get(&path).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (404, "NOT_FOUND"), "{name}");
         let answer = bob.put(&path, json!({ "displayName": "x" })).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (404, "NOT_FOUND"), "{name}");
     }
-    assert_eq!(
-        (alice.get("/v1/profile/alice").await).body["displayName"],
-        "alice"
-    );
+    assert_eq!((alice.get("/v1/profile/alice").await).body["displayName"], "alice");
 
     let nobody = server.nobody();
     for path in ["/v1/profile/alice", "/v1/profile/carol", "/v1/profiles"] {
@@ -278,12 +284,16 @@ async fn nobody_changes_the_profile_of_another() {
         .bearer(&writes)
         .put("/v1/profile/alice", json!({ "displayName": "By key" }))
         .await;
-    assert_eq!((answer.status, &answer.body["displayName"]), (StatusCode::OK, &json!("By key")));
+    assert_eq!(
+        (answer.status, &answer.body["displayName"]),
+        (StatusCode::OK, &json!("By key"))
+    );
 }
 
 #[tokio::test]
 async fn profiles_are_listed_searched_ordered_and_paged() {
-    const LIST: &str = "query ($search: String, $orderBy: ProfileOrder! = USERNAME, $first: Int! = 50, $after: String) {
+    const LIST: &str =
+        "query ($search: String, $orderBy: ProfileOrder! = USERNAME, $first: Int! = 50, $after: String) {
         profiles(search: $search, orderBy: $orderBy, first: $first, after: $after) {
             nodes { username xp }
             edges { cursor node { username } }
@@ -296,7 +306,11 @@ async fn profiles_are_listed_searched_ordered_and_paged() {
         server.member(name).await;
     }
     // Three have XP: two of them as much as each other.
-    for (caller, triggers) in [(&zoe, 2), (&server.member("dan").await, 1), (&server.member("eve").await, 1)] {
+    for (caller, triggers) in [
+        (&zoe, 2),
+        (&server.member("dan").await, 1),
+        (&server.member("eve").await, 1),
+    ] {
         for n in 0..triggers {
             caller.trigger(&format!("t{n}"), false).await;
         }
@@ -382,11 +396,18 @@ async fn profiles_are_listed_searched_ordered_and_paged() {
     assert_eq!(second.body["profiles"].as_array().unwrap().len(), 3);
     for query in ["first=0", "first=101", "after=nonsense"] {
         let answer = zoe.get(&format!("/v1/profiles?{query}")).await;
-        assert_eq!((answer.status.as_u16(), answer.code()), (400, "VALIDATION_FAILED"), "{query}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.code()),
+            (400, "VALIDATION_FAILED"),
+            "{query}"
+        );
     }
     for query in ["first=x", "orderBy=AGE", "first=1&first=2"] {
         let answer = zoe.get(&format!("/v1/profiles?{query}")).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (400, "BAD_REQUEST"), "{query}");
     }
-    assert_eq!((zoe.get("/v1/profiles?search=%00").await).body, json!({ "profiles": [] }));
+    assert_eq!(
+        (zoe.get("/v1/profiles?search=%00").await).body,
+        json!({ "profiles": [] })
+    );
 }

@@ -45,14 +45,21 @@ async fn receipts(caller: &Caller<'_>) -> Vec<String> {
         .iter()
         .map(|receipt| {
             let name = receipt["trigger"]["name"].as_str().unwrap_or("-");
-            let revision = receipt["revision"].as_i64().map_or("-".into(), |revision| revision.to_string());
+            let revision = receipt["revision"]
+                .as_i64()
+                .map_or("-".into(), |revision| revision.to_string());
             format!("{} {name} {revision}", receipt["kind"].as_str().unwrap())
         })
         .collect()
 }
 
 fn is(answer: &Answer, status: u16, code: &str) {
-    assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{:#}", answer.body);
+    assert_eq!(
+        (answer.status.as_u16(), answer.code()),
+        (status, code),
+        "{:#}",
+        answer.body
+    );
 }
 
 #[tokio::test]
@@ -73,8 +80,12 @@ async fn a_trigger_is_written_read_changed_and_deleted_over_both_dialects() {
     let made = alice
         .post("/v1/triggers", json!({ "name": "Short", "content": "now" }))
         .await;
-    assert_eq!((&made.body["description"], &made.body["isPublic"]), (&json!(""), &json!(false)));
-    let document = "mutation { createTrigger(input: { name: \"Null\", content: \"c\", description: null, isPublic: null })
+    assert_eq!(
+        (&made.body["description"], &made.body["isPublic"]),
+        (&json!(""), &json!(false))
+    );
+    let document =
+        "mutation { createTrigger(input: { name: \"Null\", content: \"c\", description: null, isPublic: null })
                     { trigger { description isPublic revision creator { username } } } }";
     let made = alice.data(document, json!({})).await;
     assert_eq!(
@@ -91,10 +102,16 @@ async fn a_trigger_is_written_read_changed_and_deleted_over_both_dialects() {
     let put = alice.put(&path, got.body.clone()).await;
     assert_eq!((put.status, &put.body), (StatusCode::OK, &got.body));
     let put = alice.put(&path, json!({ "name": "Renamed", "isPublic": null })).await;
-    assert_eq!((&put.body["name"], &put.body["revision"]), (&json!("Renamed"), &json!(2)));
+    assert_eq!(
+        (&put.body["name"], &put.body["revision"]),
+        (&json!("Renamed"), &json!(2))
+    );
     assert_eq!(put.body["content"], "Trigger activation text");
     let data = alice
-        .data(UPDATE, json!({ "id": id, "input": { "description": "other", "content": "new" } }))
+        .data(
+            UPDATE,
+            json!({ "id": id, "input": { "description": "other", "content": "new" } }),
+        )
         .await;
     let expected = json!({ "id": id, "name": "Renamed", "description": "other", "isPublic": false, "content": "new",
                            "revision": 3 });
@@ -113,7 +130,11 @@ async fn a_trigger_is_written_read_changed_and_deleted_over_both_dialects() {
     assert_eq!(names(&listed.body["triggers"]), ["Null", "Short"]);
     for id in ["nonsense", "user_01h455vb4pex5vsknk084sn02q", "trigger_", "trigger_%00"] {
         is(&alice.get(&format!("/v1/triggers/{id}")).await, 404, "NOT_FOUND");
-        is(&alice.post(&format!("/v1/triggers/{id}/activation"), json!({})).await, 404, "NOT_FOUND");
+        is(
+            &alice.post(&format!("/v1/triggers/{id}/activation"), json!({})).await,
+            404,
+            "NOT_FOUND",
+        );
     }
 }
 
@@ -142,10 +163,18 @@ async fn a_trigger_keeps_its_limits() {
         body[field] = value.clone();
         let answer = alice.post("/v1/triggers", body).await;
         is(&answer, 400, "VALIDATION_FAILED");
-        assert!(answer.body["details"]["fields"][field].is_string(), "{field} {value}: {:#}", answer.body);
+        assert!(
+            answer.body["details"]["fields"][field].is_string(),
+            "{field} {value}: {:#}",
+            answer.body
+        );
         let answer = alice.put(&path, json!({ field: value })).await;
         is(&answer, 400, "VALIDATION_FAILED");
-        assert!(answer.body["details"]["fields"][field].is_string(), "{field} {value}: {:#}", answer.body);
+        assert!(
+            answer.body["details"]["fields"][field].is_string(),
+            "{field} {value}: {:#}",
+            answer.body
+        );
     }
     let answer = alice.post("/v1/triggers", json!({ "name": "", "content": "" })).await;
     assert_eq!(answer.body["details"]["fields"].as_object().unwrap().len(), 2);
@@ -162,7 +191,10 @@ async fn a_trigger_keeps_its_limits() {
     }
     // Counted in characters, not bytes, once composed.
     let answer = alice
-        .post("/v1/triggers", json!({ "name": "e\u{301}".repeat(64), "content": "\u{1f300}".repeat(2_000) }))
+        .post(
+            "/v1/triggers",
+            json!({ "name": "e\u{301}".repeat(64), "content": "\u{1f300}".repeat(2_000) }),
+        )
         .await;
     assert_eq!(answer.body["name"], "\u{e9}".repeat(64));
     assert_eq!((alice.get(&path).await).body["name"], "calm");
@@ -175,14 +207,27 @@ async fn a_name_is_unique_among_its_creators_triggers_regardless_of_case() {
     alice.trigger("École", true).await;
     let other = alice.trigger("other", false).await;
     for name in ["École", "éCOLE", "E\u{301}cole"] {
-        let answer = alice.post("/v1/triggers", json!({ "name": name, "content": "c" })).await;
+        let answer = alice
+            .post("/v1/triggers", json!({ "name": name, "content": "c" }))
+            .await;
         is(&answer, 409, "CONFLICT");
-        is(&alice.put(&format!("/v1/triggers/{other}"), json!({ "name": name })).await, 409, "CONFLICT");
+        is(
+            &alice
+                .put(&format!("/v1/triggers/{other}"), json!({ "name": name }))
+                .await,
+            409,
+            "CONFLICT",
+        );
     }
     // Another member may use it, and one's own may change its case.
     bob.trigger("école", true).await;
-    let renamed = alice.put(&format!("/v1/triggers/{other}"), json!({ "name": "OTHER" })).await;
-    assert_eq!((&renamed.body["name"], &renamed.body["revision"]), (&json!("OTHER"), &json!(2)));
+    let renamed = alice
+        .put(&format!("/v1/triggers/{other}"), json!({ "name": "OTHER" }))
+        .await;
+    assert_eq!(
+        (&renamed.body["name"], &renamed.body["revision"]),
+        (&json!("OTHER"), &json!(2))
+    );
 
     let race = (0..12).map(|n| {
         let name = if n % 2 == 0 { "Race" } else { "rACE" };
@@ -216,7 +261,11 @@ async fn a_private_trigger_is_nobody_elses_to_know_of_and_a_public_one_nobody_el
         is(&caller.put(&path, json!({ "name": "x" })).await, 404, "NOT_FOUND");
         is(&caller.delete(&path).await, 404, "NOT_FOUND");
         is(&caller.post(&activation, json!({})).await, 404, "NOT_FOUND");
-        is(&caller.post(&activation, json!({ "revision": 99 })).await, 404, "NOT_FOUND");
+        is(
+            &caller.post(&activation, json!({ "revision": 99 })).await,
+            404,
+            "NOT_FOUND",
+        );
         is(&caller.delete(&activation).await, 404, "NOT_FOUND");
         for (document, variables) in [
             (node, json!({ "id": private })),
@@ -239,7 +288,10 @@ async fn a_private_trigger_is_nobody_elses_to_know_of_and_a_public_one_nobody_el
         is(&caller.put(&path, json!({})).await, 403, "FORBIDDEN");
         is(&caller.delete(&path).await, 403, "FORBIDDEN");
     }
-    assert_eq!((alice.get(&format!("/v1/triggers/{private}")).await).body["name"], "secret");
+    assert_eq!(
+        (alice.get(&format!("/v1/triggers/{private}")).await).body["name"],
+        "secret"
+    );
 
     // One's own may be activated while it is private; others do not see it on the profile.
     activate(&alice, &private).await;
@@ -253,14 +305,21 @@ async fn a_private_trigger_is_nobody_elses_to_know_of_and_a_public_one_nobody_el
     let reads = server.bearer(&reads);
     assert_eq!((reads.get("/v1/triggers").await).status, 200);
     for path in ["/v1/me/triggers/pause", "/v1/triggers"] {
-        is(&reads.post(path, json!({ "name": "n", "content": "c" })).await, 403, "FORBIDDEN");
+        is(
+            &reads.post(path, json!({ "name": "n", "content": "c" })).await,
+            403,
+            "FORBIDDEN",
+        );
     }
     is(&reads.get("/v1/profile/alice").await, 403, "FORBIDDEN");
     let others = alice.key(&["profile:read"]).await;
     let others = server.bearer(&others);
     is(&others.get("/v1/triggers").await, 403, "FORBIDDEN");
     // The rule on Profile.triggers stands in for that of Trigger.
-    assert_eq!(names(&others.get("/v1/profile/alice").await.body["triggers"]), ["secret", "open"]);
+    assert_eq!(
+        names(&others.get("/v1/profile/alice").await.body["triggers"]),
+        ["secret", "open"]
+    );
     assert_eq!((server.nobody().get("/v1/triggers").await).code(), "UNAUTHENTICATED");
 }
 
@@ -284,7 +343,10 @@ async fn consent_is_to_a_revision_and_an_edit_withdraws_it_for_everybody_else() 
     // Neither a description nor becoming what it is already touches anyone's consent.
     alice.put(&path, json!({ "description": "for the evening" })).await;
     alice
-        .put(&path, json!({ "name": "calm", "content": "calm, now", "isPublic": true }))
+        .put(
+            &path,
+            json!({ "name": "calm", "content": "calm, now", "isPublic": true }),
+        )
         .await;
     assert_eq!((alice.get(&path).await).body["revision"], 1);
     assert_eq!(active(&bob).await, ["calm"]);
@@ -296,7 +358,9 @@ async fn consent_is_to_a_revision_and_an_edit_withdraws_it_for_everybody_else() 
     assert_eq!(receipts(&alice).await, ["activated calm 1"]);
 
     for revision in [1, 3, 0, -1] {
-        let answer = bob.post(&format!("{path}/activation"), json!({ "revision": revision })).await;
+        let answer = bob
+            .post(&format!("{path}/activation"), json!({ "revision": revision }))
+            .await;
         is(&answer, 409, "CONFLICT");
         let answer = bob.graphql(ACTIVATE, json!({ "id": calm, "revision": revision })).await;
         assert_eq!(answer.code(), "CONFLICT");
@@ -306,7 +370,8 @@ async fn consent_is_to_a_revision_and_an_edit_withdraws_it_for_everybody_else() 
     let profile = json!({ "username": "bob", "triggers": [{ "name": "calm", "revision": 2 }] });
     assert_eq!(data["activateTrigger"]["profile"], profile);
     is(
-        &bob.post(&format!("{path}/activation"), json!({ "revision": "2" })).await,
+        &bob.post(&format!("{path}/activation"), json!({ "revision": "2" }))
+            .await,
         400,
         "BAD_REQUEST",
     );
@@ -354,16 +419,25 @@ async fn consent_can_be_taken_back_and_paused_without_losing_the_list() {
     let gone = bob.delete(&format!("/v1/triggers/{}/activation", ids[0])).await;
     assert_eq!(names(&gone.body["triggers"]), ["two", "three"]);
     let data = bob.data(DEACTIVATE, json!({ "id": ids[0] })).await;
-    assert_eq!(names(&data["deactivateTrigger"]["profile"]["triggers"]), ["two", "three"]);
+    assert_eq!(
+        names(&data["deactivateTrigger"]["profile"]["triggers"]),
+        ["two", "three"]
+    );
 
     let paused = async || -> Value { bob.get("/v1/me/triggers/pause").await.body["paused"].take() };
     assert_eq!(paused().await, false);
     for _ in 0..2 {
         let answer = bob.post("/v1/me/triggers/pause", json!({})).await;
-        assert_eq!((answer.status, names(&answer.body["triggers"])), (StatusCode::OK, vec!["two", "three"]));
+        assert_eq!(
+            (answer.status, names(&answer.body["triggers"])),
+            (StatusCode::OK, vec!["two", "three"])
+        );
     }
     assert_eq!(paused().await, true);
-    assert_eq!(names(&alice.get("/v1/profile/bob").await.body["triggers"]), ["two", "three"]);
+    assert_eq!(
+        names(&alice.get("/v1/profile/bob").await.body["triggers"]),
+        ["two", "three"]
+    );
     // During a pause the list can still be changed.
     activate(&bob, &ids[0]).await;
     assert_eq!(paused().await, true);
@@ -371,7 +445,10 @@ async fn consent_can_be_taken_back_and_paused_without_losing_the_list() {
     assert_eq!(names(&answer.body["triggers"]), ["two", "three", "one"]);
     let resumed = "mutation { resumeTriggers { profile { triggers { name } } } }";
     bob.data(resumed, json!({})).await;
-    assert_eq!(bob.data("{ viewer { triggersPaused } }", json!({})).await["viewer"]["triggersPaused"], false);
+    assert_eq!(
+        bob.data("{ viewer { triggersPaused } }", json!({})).await["viewer"]["triggersPaused"],
+        false
+    );
 
     let expected = [
         "resumed - -",
@@ -408,7 +485,11 @@ async fn consent_can_be_taken_back_and_paused_without_losing_the_list() {
     is(&alice.graphql(node, json!({ "id": id })).await, 200, "NOT_FOUND");
     assert!(receipts(&alice).await.is_empty());
     for query in ["first=0", "first=101", "after=x", "after=bm9uZQ"] {
-        is(&bob.get(&format!("/v1/consents?{query}")).await, 400, "VALIDATION_FAILED");
+        is(
+            &bob.get(&format!("/v1/consents?{query}")).await,
+            400,
+            "VALIDATION_FAILED",
+        );
     }
 }
 
@@ -426,7 +507,11 @@ async fn nobody_consents_to_a_text_that_is_being_changed() {
         );
         assert_eq!(edit.body["revision"], round + 1);
         // Either it was too late, or it came first and was withdrawn.
-        assert!(consent.status == 200 || consent.code() == "CONFLICT", "{:#}", consent.body);
+        assert!(
+            consent.status == 200 || consent.code() == "CONFLICT",
+            "{:#}",
+            consent.body
+        );
         assert!(active(&bob).await.is_empty(), "round {round}");
     }
 }
@@ -494,7 +579,11 @@ async fn triggers_are_searched_and_paged_while_more_are_written() {
     }
     assert_eq!(paged, all);
     for query in ["first=0", "first=101", "after=x", "after=eA"] {
-        is(&alice.get(&format!("/v1/triggers?{query}")).await, 400, "VALIDATION_FAILED");
+        is(
+            &alice.get(&format!("/v1/triggers?{query}")).await,
+            400,
+            "VALIDATION_FAILED",
+        );
     }
     for first in [0, 101] {
         let answer = alice.graphql(LIST, json!({ "first": first })).await;
