@@ -1,6 +1,8 @@
 //! The surfaces over HTTP: addresses, who sent the request, and the headers that every answer has.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe,
+use std::{
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
