@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,8 +17,9 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -25,7 +27,7 @@ use crate::{
     boot::App,
     error::{Error, Kind, Result},
     gate::{self, Shown},
-    graphql::context::CookieChange,
+    graphql::{context::CookieChange, failure::reported},
     meter::Budget,
 };
 
@@ -41,6 +43,8 @@ pub use site::Sites;
 pub const COOKIE: &str = "bambisleep_session";
 /// The largest body, in bytes. Source: the error table of the protocol, `PAYLOAD_TOO_LARGE`.
 const LARGEST_BODY: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
 /// How much of a larger body is read for the answer to be seen, in bytes, and for how long.
 const MOST_DISCARDED: usize = 16 * 1024 * 1024;
 const LONGEST_DISCARD: Duration = Duration::from_secs(5);
@@ -65,10 +69,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(|| async { refuse(&Error::new(Kind::NotFound, "no such address")) })
         .method_not_allowed_fallback(|| async { refuse(&Error::new(Kind::MethodNotAllowed, "this address takes GET")) })
         .layer(tower::util::option_layer(cors(&app)))
-        .layer(CatchPanicLayer::custom(|_| {
-            refuse(&Error::new(Kind::Internal, "internal server error"))
-        }))
-        .layer(middleware::from_fn(with_request_id))
+        .layer(middleware::from_fn_with_state(app.clone(), with_request_id))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
@@ -77,7 +78,9 @@ pub fn router(app: Arc<App>) -> Router {
 #[derive(Clone)]
 pub struct RequestId(pub String);
 
-async fn with_request_id(mut request: Request, next: Next) -> Response {
+/// Names the request, counts it, and lets the server wait for it when it ends.
+async fn with_request_id(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let _running = app.running.token();
     let id = Uuid::new_v4().simple().to_string();
     let span =
         tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
@@ -89,7 +92,26 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
         _ => "other",
     };
     let start = Instant::now();
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = if app.draining.is_cancelled() && !matches!(request.uri().path(), "/healthz" | "/readyz") {
+        let error = Error::new(Kind::Unavailable, "the server is shutting down").with("retryAfter", 1);
+        let mut response = refuse(&error);
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    } else {
+        match AssertUnwindSafe(next.run(request).instrument(span))
+            .catch_unwind()
+            .await
+        {
+            Ok(response) => response,
+            Err(_) => {
+                // What panicked is in the log already, by the hook of the runtime.
+                let error = Error::internal("panic");
+                refuse(&reported(error, &[], value.to_str().unwrap_or_default()))
+            }
+        }
+    };
     ::metrics::counter!(metrics::REQUESTS, "surface" => surface, "status" => response.status().as_str().to_owned())
         .increment(1);
     ::metrics::histogram!(metrics::DURATION, "surface" => surface).record(start.elapsed());
@@ -296,7 +318,7 @@ impl Arrived {
 
     /// # Errors
     ///
-    /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off.
+    /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off or takes too long.
     async fn read_body(&self, body: Body) -> Result<Bytes> {
         let too_large = || Error::new(Kind::PayloadTooLarge, format!("the body is over {LARGEST_BODY} bytes"));
         let declared = self
@@ -307,13 +329,15 @@ impl Arrived {
             discard(body).await;
             return Err(too_large());
         }
-        match http_body_util::Limited::new(&mut body, LARGEST_BODY).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+        let collected = http_body_util::Limited::new(&mut body, LARGEST_BODY).collect();
+        match tokio::time::timeout(SLOWEST_BODY, collected).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 discard(body).await;
                 Err(too_large())
             }
-            Err(_) => Err(Error::bad_request("", "the body breaks off")),
+            Ok(Err(_)) => Err(Error::bad_request("", "the body breaks off")),
+            Err(_) => Err(Error::bad_request("", "the body takes too long to arrive")),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Checks {
                 field,
                 format!("must have {} to {} characters", length.start(), length.end()),
             );
-        } else if has_controls(&text) {
+        } else if text.chars().any(|c| c.is_control() && c != '\t' && c != '\n') {
             self.refuse(field, "must not have control characters");
         }
         text
@@ -65,17 +65,13 @@ impl Checks {
                 field,
                 format!("must have {} to {} characters", USERNAME.start(), USERNAME.end()),
             );
-        } else if !is_username(text) {
+        } else if !text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        {
             self.refuse(field, "may have letters A to Z, digits, _ and - only");
         } else if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
             self.refuse(field, "is reserved");
-        }
-    }
-
-    /// Text to search for: nothing that kept text cannot have.
-    pub fn search(&mut self, field: &str, text: &str) {
-        if has_controls(text) {
-            self.refuse(field, "must not have control characters");
         }
     }
 
@@ -104,7 +100,7 @@ impl Checks {
         if text.chars().count() > LONGEST_URL {
             self.refuse(field, format!("must have {LONGEST_URL} characters at most"));
         }
-        // The parser leaves out what a database may not take.
+        // The parser would leave them out, the database might not take them.
         if text.chars().any(char::is_control) {
             self.refuse(field, "must not have control characters");
         }
@@ -140,14 +136,9 @@ pub fn nfc(text: &str) -> String {
     }
 }
 
-/// Control characters but tab and newline.
-fn has_controls(text: &str) -> bool {
-    text.chars().any(|c| c.is_control() && c != '\t' && c != '\n')
-}
-
-/// Whether a member may be found by this text: it has the characters of a username only.
-pub fn is_username(text: &str) -> bool {
-    !text.is_empty()
+/// Whether a member could go by this name: letters A to Z, digits, `_` and `-` only.
+pub fn could_be_username(text: &str) -> bool {
+    USERNAME.contains(&text.len())
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
@@ -158,17 +149,27 @@ pub fn fold(text: &str) -> String {
     nfc(&text.to_lowercase())
 }
 
-/// What `LIKE` needs to find `text` anywhere, with `\` as the escape character.
-pub fn like(text: &str) -> String {
+/// The longest search that can find anything, in characters: what is searched is no longer, a description and what
+/// stands beside it.
+const LONGEST_SEARCH: usize = 1_000;
+
+/// What `LIKE` needs to find `text` anywhere, with `\` as the escape character; none for what no kept text holds, which
+/// the databases would refuse to look for: a control character, or more than is ever kept.
+pub fn like(text: &str) -> Option<String> {
+    let folded = fold(text);
+    let kept = |c: char| !c.is_control() || c == '\t' || c == '\n';
+    if folded.chars().count() > LONGEST_SEARCH || !folded.chars().all(kept) {
+        return None;
+    }
     let mut pattern = String::from("%");
-    for c in fold(text).chars() {
+    for c in folded.chars() {
         if matches!(c, '%' | '_' | '\\') {
             pattern.push('\\');
         }
         pattern.push(c);
     }
     pattern.push('%');
-    pattern
+    Some(pattern)
 }
 
 #[cfg(test)]
@@ -232,6 +233,8 @@ mod tests {
 
     #[test]
     fn patterns_are_literal() {
-        assert_eq!(like("50%_\\É"), "%50\\%\\_\\\\é%");
+        assert_eq!(like("50%_\\É").as_deref(), Some("%50\\%\\_\\\\é%"));
+        assert_eq!(like("a\u{0}b"), None);
+        assert_eq!(like(&"x".repeat(LONGEST_SEARCH + 1)), None);
     }
 }

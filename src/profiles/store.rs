@@ -6,7 +6,7 @@ use super::{Change, search_key};
 use crate::{
     error::{Error, Result},
     gate::{Permit, Tx, any_text, any_uuid, sql, texts, uuids},
-    text::{is_username, like},
+    text::{could_be_username, like},
 };
 
 /// How profiles are listed.
@@ -39,7 +39,11 @@ pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<member::Model>>
 pub async fn by_usernames(permit: &Permit, usernames: &[String]) -> Result<Vec<member::Model>> {
     let backend = permit.gate().backend();
     // What cannot be a username cannot be in the list either.
-    let usernames: Vec<String> = usernames.iter().filter(|name| is_username(name)).cloned().collect();
+    let usernames: Vec<String> = usernames
+        .iter()
+        .filter(|name| could_be_username(name))
+        .cloned()
+        .collect();
     let text = format!("SELECT * FROM members WHERE {}", any_text(backend, "username_key"));
     let statement = sql(backend, &text, [texts(backend, &usernames)]);
     Ok(member::Entity::find()
@@ -57,8 +61,11 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
         values.push(permit.member()?.member.into());
     }
     if let Some(search) = &page.search {
+        let Some(pattern) = like(search) else {
+            return Ok(Vec::new());
+        };
         conditions.push("search_key LIKE ? ESCAPE '\\'");
-        values.push(like(search).into());
+        values.push(pattern.into());
     }
     match (page.order, page.after) {
         (_, None) => {}
@@ -90,10 +97,10 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
         .await?)
 }
 
-pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Model> {
-    let current = by_id(tx, id).await?;
+/// Makes a change of the profile that is `current`; there is something to change.
+pub async fn update(tx: &Tx<'_>, current: &member::Model, change: &Change) -> Result<member::Model> {
     let mut row = member::ActiveModel {
-        id: Unchanged(id),
+        id: Unchanged(current.id),
         ..Default::default()
     };
     if let Some(display_name) = &change.display_name {
@@ -105,9 +112,6 @@ pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Mo
     }
     if let Some(is_public) = change.is_public {
         row.is_public = Set(is_public);
-    }
-    if !row.is_changed() {
-        return Ok(current);
     }
     Ok(row.update(tx).await?)
 }

@@ -65,14 +65,7 @@ pub async fn by_id(permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<trigg
 }
 
 /// Public triggers and the caller's own, newest first, each with its creator.
-///
-/// # Errors
-///
-/// `VALIDATION_FAILED` for a search that no text can meet.
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
-    let mut checks = Checks::new();
-    checks.search("search", page.search.as_deref().unwrap_or_default());
-    checks.done()?;
     store::list(permit, page).await
 }
 
@@ -119,7 +112,7 @@ pub async fn create(permit: &Permit, new: New) -> Result<trigger::Model> {
     let new = New {
         name: checks.name("name", &new.name, NAME),
         description: checks.text("description", &new.description, DESCRIPTION),
-        content: checks.name("content", &new.content, TRIGGER_CONTENT),
+        content: checks.text("content", &new.content, TRIGGER_CONTENT),
         ..new
     };
     checks.done()?;
@@ -176,7 +169,7 @@ pub async fn update(permit: &Permit, id: Uuid, change: Change) -> Result<trigger
             .map(|text| checks.text("description", &text, DESCRIPTION)),
         content: change
             .content
-            .map(|text| checks.name("content", &text, TRIGGER_CONTENT)),
+            .map(|text| checks.text("content", &text, TRIGGER_CONTENT)),
         is_public: change.is_public,
     };
     checks.done()?;
@@ -314,8 +307,11 @@ impl Operation for Activate {
             return Err(Error::new(Kind::Conflict, message).with("revision", trigger.revision));
         }
         if store::activate(tx, self.member, &trigger).await? {
+            let is_first = !store::was_activated(tx, self.member, trigger.id).await?;
             store::receipt(tx, self.receipt, self.member, ConsentKind::Activated, Some(&trigger)).await?;
-            xp::award(tx, self.member, xp::TRIGGER_ACTIVATED).await?;
+            if is_first {
+                xp::award(tx, self.member, xp::TRIGGER_ACTIVATED).await?;
+            }
         }
         profiles::row(tx, self.member).await
     }

@@ -8,7 +8,7 @@ use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
 use crate::{
     error::{Error, Kind, Result},
     gate::{Permit, Tx, any_uuid, sql, uuids},
-    text::{fold, is_username, like},
+    text::{could_be_username, fold, like},
 };
 
 /// A part of the list.
@@ -64,11 +64,14 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
     let mut conditions = vec!["(t.is_public OR t.creator_id = ?)"];
     let mut values: Vec<Value> = vec![permit.member()?.member.into()];
     if let Some(search) = &page.search {
+        let Some(pattern) = like(search) else {
+            return Ok(Vec::new());
+        };
         conditions.push("t.search_key LIKE ? ESCAPE '\\'");
-        values.push(like(search).into());
+        values.push(pattern.into());
     }
     if let Some(creator) = &page.creator {
-        if !is_username(creator) {
+        if !could_be_username(creator) {
             return Ok(Vec::new());
         }
         conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)");
@@ -228,6 +231,17 @@ pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Re
         )
         .await?;
     Ok(changed > 0)
+}
+
+/// Whether the member has activated the trigger at any time before: there is a receipt.
+pub async fn was_activated(tx: &Tx<'_>, member: Uuid, trigger: Uuid) -> Result<bool> {
+    let receipts = sql(
+        tx.backend(),
+        "SELECT count(*) FROM consents WHERE member_id = ? AND trigger_id = ? AND kind = ?",
+        [member.into(), trigger.into(), ConsentKind::Activated.wire().into()],
+    );
+    let count: i64 = one(tx, receipts).await?.try_get_by_index(0)?;
+    Ok(count > 0)
 }
 
 /// Whether it was active.

@@ -136,6 +136,12 @@ impl Options {
         self
     }
 
+    /// With the limits that a server has when nobody sets them.
+    pub fn with_default_limits(mut self) -> Self {
+        self.env.clear();
+        self
+    }
+
     pub async fn start(self) -> Server {
         let mut place = match self.place {
             Some(place) => place,
@@ -386,6 +392,57 @@ pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
     while !holds().await {
         assert!(start.elapsed() < PATIENCE, "{what} did not come true");
         tokio::task::yield_now().await;
+    }
+}
+
+/// A Redis of a test's own that it may kill and start again, empty, at the same address. It ends when dropped.
+pub struct RedisServer {
+    port: u16,
+    child: std::process::Child,
+}
+
+impl RedisServer {
+    pub async fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let child = Self::spawn(port).await;
+        Self { port, child }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub async fn restart(&mut self) {
+        self.child = Self::spawn(self.port).await;
+    }
+
+    async fn spawn(port: u16) -> std::process::Child {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(port.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        eventually("Redis listens", async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        child
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // Fails where the test has killed it already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
