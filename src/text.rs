@@ -216,6 +216,7 @@ mod tests {
             "ftp://example.org",
             "javascript:alert(1)",
             "http://",
+            "https://example.org/\0",
             &long,
         ] {
             assert!(refused(|checks| checks.url("url", bad)).is_some(), "{bad}");

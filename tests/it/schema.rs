@@ -229,7 +229,11 @@ fn source_lines(words: &[&str]) -> Vec<String> {
         for path in entries {
             if path.is_dir() {
                 walk(&path, words, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path
+                    .file_stem()
+                    .is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
+            {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
                 let file = path.strip_prefix(ROOT).unwrap().display().to_string();
