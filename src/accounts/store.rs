@@ -200,8 +200,11 @@ pub async fn key(permit: &Permit, id: Uuid, member: Uuid) -> Result<Option<api_k
 pub async fn insert_key(tx: &Tx<'_>, row: &api_key::Model) -> Result<()> {
     if tx.backend() == DbBackend::Postgres {
         // One at a time for a member, so that the count below is right at the commit.
-        tx.execute("SELECT 1 FROM members WHERE id = ? FOR NO KEY UPDATE", [row.member_id.into()])
-            .await?;
+        tx.execute(
+            "SELECT 1 FROM members WHERE id = ? FOR NO KEY UPDATE",
+            [row.member_id.into()],
+        )
+        .await?;
     }
     let written = tx
         .execute(

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod browser;
+mod cli;
 mod harness;
 mod keys;
+mod nodes;
 mod rate_limit;
