@@ -2,12 +2,14 @@
 
 mod accounts;
 mod browser;
+mod cli;
 mod events;
 mod graphql_http;
 mod harness;
 mod idempotency;
 mod keys;
 mod limits;
+mod nodes;
 mod profiles;
 mod rate_limit;
 mod statements;
