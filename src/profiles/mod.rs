@@ -100,7 +100,7 @@ impl Change {
 /// `NOT_FOUND` for no such member, `FORBIDDEN` for another's profile, `VALIDATION_FAILED`.
 pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: Change) -> Result<member::Model> {
     let caller = permit.member()?;
-    if caller.username.to_ascii_lowercase() != username.to_ascii_lowercase() {
+    if !caller.username.eq_ignore_ascii_case(username) {
         let other = loaders.member_by_username(username.to_ascii_lowercase()).await?;
         return Err(match other {
             Some(_) => Error::new(Kind::Forbidden, "this profile is another member's"),
