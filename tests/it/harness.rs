@@ -445,3 +445,34 @@ impl Drop for RedisServer {
         let _ = self.child.wait();
     }
 }
+
+/// What a script of `tests/npm` says, given `stdin`. It must succeed.
+pub async fn node(script: &str, arguments: &[&str], stdin: &str) -> String {
+    use tokio::io::AsyncWriteExt;
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm");
+    assert!(
+        folder.join("node_modules").is_dir(),
+        "scripts/install installs what {script} needs"
+    );
+    let mut child = tokio::process::Command::new("node")
+        .arg(folder.join(script))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // A script that ends before it has read all fails by its status.
+    let written = async move {
+        let _ = pipe.write_all(stdin.as_bytes()).await;
+    };
+    let (_, output) = tokio::join!(written, timeout(PATIENCE, child.wait_with_output()));
+    let output = output.expect("the script ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} failed:\n{said}{complaint}");
+    said
+}

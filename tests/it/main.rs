@@ -3,9 +3,11 @@
 mod accounts;
 mod browser;
 mod events;
+mod graphql_http;
 mod harness;
 mod idempotency;
 mod keys;
+mod limits;
 mod profiles;
 mod rate_limit;
 mod statements;
