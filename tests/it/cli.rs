@@ -39,7 +39,9 @@ async fn soon(what: &str, holds: impl AsyncFnMut() -> bool) {
 }
 
 async fn log_in(caller: &Caller<'_>, username: &str, password: &str) -> crate::harness::Answer {
-    caller.post("/v1/auth/login", json!({ "username": username, "password": password })).await
+    caller
+        .post("/v1/auth/login", json!({ "username": username, "password": password }))
+        .await
 }
 
 #[tokio::test]
@@ -47,7 +49,6 @@ async fn a_wrong_setting_ends_the_program_with_2_and_a_line_that_names_it() {
     let place = Place::new().await;
     for (name, value) in [
         ("BAMBISLEEP_BIND", "nowhere"),
-        ("BAMBISLEEP_DATA_DIR", ""),
         ("BAMBISLEEP_PUBLIC_URL", "chat.example"),
         ("BAMBISLEEP_PUBLIC_URL", "ftp://chat.example"),
         ("BAMBISLEEP_ALLOWED_ORIGINS", "https://a.example,b.example"),
@@ -63,7 +64,8 @@ async fn a_wrong_setting_ends_the_program_with_2_and_a_line_that_names_it() {
     ] {
         let mut place = place.clone();
         place.set(name, value);
-        let output = place.run(&["serve"], "");
+        // A command that ends in any case: the settings are the same for all.
+        let output = place.run(&["migrate"], "");
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{name}: {told}");
         assert_eq!(told.trim_end().lines().count(), 1, "{told}");
@@ -77,20 +79,23 @@ async fn a_wrong_setting_ends_the_program_with_2_and_a_line_that_names_it() {
     for (text, key) in [
         ("bnid = \"127.0.0.1:0\"", "bnid"),
         ("rate_limit_anonymous = \"ten\"", "rate_limit_anonymous"),
-        ("[ai.models.MODEL_1]\nprovider = \"oracle\"", "ai.models.MODEL_1.provider"),
+        (
+            "[ai.models.MODEL_1]\nprovider = \"oracle\"",
+            "ai.models.MODEL_1.provider",
+        ),
         ("[ai.speach]\nprovider = \"openai\"", "speach"),
         ("bind = ", "settings.toml"),
     ] {
         std::fs::write(&file, text).unwrap();
-        let output = place.run(&["serve", "--config", path], "");
+        let output = place.run(&["migrate", "--config", path], "");
         assert_eq!(output.status.code(), Some(2), "{text}: {}", stderr(&output));
         assert!(stderr(&output).contains(key), "{text}: {}", stderr(&output));
     }
     std::fs::remove_file(&file).unwrap();
     for arguments in [
-        &["serve", "--config", path] as &[&str],
-        &["serve", "--bnid", "127.0.0.1:0"],
-        &["serve", "--rate-limit-anonymous", "ten"],
+        &["migrate", "--config", path] as &[&str],
+        &["migrate", "--bnid", "127.0.0.1:0"],
+        &["migrate", "--rate-limit-anonymous", "ten"],
         &["dance"],
     ] {
         let output = place.run(arguments, "");
@@ -118,7 +123,14 @@ async fn documents_are_printed_without_a_database() {
 async fn members_and_keys_are_made_on_the_command_line() {
     let server = Server::start().await;
     let place = &server.place;
-    assert_eq!(done(place, &["user", "create", "Ada", "--role", "admin"], "correct horse battery\nmore\n"), "");
+    assert_eq!(
+        done(
+            place,
+            &["user", "create", "Ada", "--role", "admin"],
+            "correct horse battery\nmore\n"
+        ),
+        ""
+    );
     let answer = log_in(&server.nobody(), "ada", PASSWORD).await;
     assert_eq!(answer.status, 200, "{:#}", answer.body);
     for (arguments, stdin, code) in [
@@ -135,18 +147,47 @@ async fn members_and_keys_are_made_on_the_command_line() {
     let unknown = place.run(&["user", "create", "bob", "--role", "queen"], PASSWORD);
     assert_eq!(unknown.status.code(), Some(2));
 
-    let key = done(place, &["key", "create", "bot", "--for", "ADA", "--scope", "profile:read,TRIGGERS_WRITE"], "");
+    let key = done(
+        place,
+        &[
+            "key",
+            "create",
+            "bot",
+            "--for",
+            "ADA",
+            "--scope",
+            "profile:read,TRIGGERS_WRITE",
+        ],
+        "",
+    );
     let bot = server.bearer(key.trim_end());
     assert!(key.starts_with("bsc_") && key.lines().count() == 1);
     assert_eq!(bot.get("/v1/profile/ada").await.status, 200);
     bot.trigger("Sleep", true).await;
-    assert_eq!(bot.put("/v1/profile/ada", json!({ "displayName": "A" })).await.code(), "FORBIDDEN");
-    let past = ["key", "create", "b", "--for", "ada", "--scope", "moderate", "--expires", "2020-01-01T00:00:00Z"];
+    assert_eq!(
+        bot.put("/v1/profile/ada", json!({ "displayName": "A" })).await.code(),
+        "FORBIDDEN"
+    );
+    let past = [
+        "key",
+        "create",
+        "b",
+        "--for",
+        "ada",
+        "--scope",
+        "moderate",
+        "--expires",
+        "2020-01-01T00:00:00Z",
+    ];
     assert_eq!(place.run(&past, "").status.code(), Some(1));
     for name in ["nobody", "a b", ""] {
         let output = place.run(&["key", "create", "bot", "--for", name, "--scope", "moderate"], "");
         assert_eq!(output.status.code(), Some(1), "{name}");
-        assert_eq!(place.run(&["user", "role", name, "admin"], "").status.code(), Some(1), "{name}");
+        assert_eq!(
+            place.run(&["user", "role", name, "admin"], "").status.code(),
+            Some(1),
+            "{name}"
+        );
     }
 }
 
@@ -157,15 +198,24 @@ async fn a_running_server_notices_what_the_operator_does_within_a_second() {
     let alice = server.member("alice").await;
     let key = server.bearer(&alice.key(&["profile:read"]).await);
     let bob = server.member("bob").await;
-    assert_eq!(bob.put("/v1/profile/bob", json!({ "isPublic": false })).await.status, 200);
+    assert_eq!(
+        bob.put("/v1/profile/bob", json!({ "isPublic": false })).await.status,
+        200
+    );
     assert_eq!(alice.get("/v1/profile/bob").await.code(), "PROFILE_PRIVATE");
 
     done(place, &["user", "role", "ALICE", "moderator"], "");
-    soon("the role counts", async || alice.get("/v1/profile/bob").await.status == 200).await;
+    soon("the role counts", async || {
+        alice.get("/v1/profile/bob").await.status == 200
+    })
+    .await;
     assert_eq!(alice.get("/v1/me").await.body["role"], "MODERATOR");
     assert_eq!(key.get("/v1/profile/bob").await.code(), "PROFILE_PRIVATE");
     done(place, &["user", "role", "alice", "member"], "");
-    soon("the role is gone", async || alice.get("/v1/profile/bob").await.code() == "PROFILE_PRIVATE").await;
+    soon("the role is gone", async || {
+        alice.get("/v1/profile/bob").await.code() == "PROFILE_PRIVATE"
+    })
+    .await;
 
     // Banned for good: everywhere, whichever way.
     done(place, &["user", "ban", "alice", "--reason", "spam"], "");
@@ -176,7 +226,10 @@ async fn a_running_server_notices_what_the_operator_does_within_a_second() {
     let login = log_in(&server.nobody(), "alice", PASSWORD).await;
     assert_eq!((login.status.as_u16(), login.code()), (403, "BANNED"));
     assert!(login.header("set-cookie").is_none());
-    assert_eq!(log_in(&server.nobody(), "alice", "wrong password").await.code(), "INVALID_CREDENTIALS");
+    assert_eq!(
+        log_in(&server.nobody(), "alice", "wrong password").await.code(),
+        "INVALID_CREDENTIALS"
+    );
     assert_eq!(key.get("/v1/profile/alice").await.code(), "BANNED");
     let graphql = alice.graphql("{ __typename }", json!({})).await;
     assert_eq!((graphql.status.as_u16(), graphql.code()), (200, "BANNED"));
@@ -189,22 +242,49 @@ async fn a_running_server_notices_what_the_operator_does_within_a_second() {
     done(place, &["user", "unban", "alice"], "");
     soon("the ban is over", async || alice.get("/v1/me").await.status == 200).await;
     let until = (chrono::Utc::now() + chrono::Duration::seconds(3)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    done(place, &["user", "ban", "alice", "--reason", "spam", "--until", &until], "");
+    done(
+        place,
+        &["user", "ban", "alice", "--reason", "spam", "--until", &until],
+        "",
+    );
     soon("the ban counts", async || alice.get("/v1/me").await.code() == "BANNED").await;
     assert_eq!(alice.get("/v1/me").await.body["details"]["until"], until.as_str());
-    eventually("the ban ends by itself", async || alice.get("/v1/me").await.status == 200).await;
+    eventually("the ban ends by itself", async || {
+        alice.get("/v1/me").await.status == 200
+    })
+    .await;
     assert!(chrono::Utc::now() >= chrono::DateTime::parse_from_rfc3339(&until).unwrap());
-    let past = ["user", "ban", "alice", "--reason", "spam", "--until", "2020-01-01T00:00:00Z"];
+    let past = [
+        "user",
+        "ban",
+        "alice",
+        "--reason",
+        "spam",
+        "--until",
+        "2020-01-01T00:00:00Z",
+    ];
     assert_eq!(place.run(&past, "").status.code(), Some(1));
-    assert_eq!(place.run(&["user", "ban", "alice", "--reason", " "], "").status.code(), Some(1));
+    assert_eq!(
+        place.run(&["user", "ban", "alice", "--reason", " "], "").status.code(),
+        Some(1)
+    );
 
     // A new password ends every login and no key.
     done(place, &["user", "password", "alice"], "a new password\n");
-    soon("the login ends", async || alice.get("/v1/me").await.code() == "INVALID_CREDENTIALS").await;
+    soon("the login ends", async || {
+        alice.get("/v1/me").await.code() == "INVALID_CREDENTIALS"
+    })
+    .await;
     assert_eq!(key.get("/v1/profile/alice").await.status, 200);
-    assert_eq!(log_in(&server.nobody(), "alice", PASSWORD).await.code(), "INVALID_CREDENTIALS");
+    assert_eq!(
+        log_in(&server.nobody(), "alice", PASSWORD).await.code(),
+        "INVALID_CREDENTIALS"
+    );
     assert_eq!(log_in(&server.nobody(), "alice", "a new password").await.status, 200);
-    assert_eq!(place.run(&["user", "password", "alice"], "short").status.code(), Some(1));
+    assert_eq!(
+        place.run(&["user", "password", "alice"], "short").status.code(),
+        Some(1)
+    );
 }
 
 #[tokio::test]
@@ -216,11 +296,18 @@ async fn a_database_of_a_newer_program_is_left_alone() {
     let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_later', 0)";
     database.execute_unprepared(newer).await.unwrap();
     database.close().await.unwrap();
-    for arguments in [&["migrate"] as &[&str], &["user", "create", "ada", "--role", "member"], &["serve"]] {
+    for arguments in [
+        &["migrate"] as &[&str],
+        &["user", "create", "ada", "--role", "member"],
+        &["serve"],
+    ] {
         let output = place.run(arguments, PASSWORD);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let told = stderr(&output);
-        assert!(told.contains("newer version") && told.contains("m29991231_000001_later"), "{told}");
+        assert!(
+            told.contains("newer version") && told.contains("m29991231_000001_later"),
+            "{told}"
+        );
         assert_eq!(stdout(&output), "");
     }
 }
@@ -279,7 +366,10 @@ async fn a_request_that_is_running_is_finished_before_the_server_ends() {
     slow.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Authentication successful"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("Authentication successful"),
+        "{answer}"
+    );
 
     let folder = server.place.folder().to_owned();
     let (status, log) = server.terminate().await;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod browser;
+mod cli;
 mod events;
 mod graphql_http;
 mod harness;
@@ -9,6 +10,7 @@ mod idempotency;
 mod keys;
 mod limits;
 mod matrix;
+mod nodes;
 mod openapi;
 mod profiles;
 mod rate_limit;

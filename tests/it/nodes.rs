@@ -27,10 +27,16 @@ async fn assert_told(one: &Server, two: &Server, suffix: &str) {
     let keys = there.get("/v1/keys").await;
     let id = keys.body["keys"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(alice.delete(&format!("/v1/keys/{id}")).await.status, 200);
-    soon("the revoked key is refused", async || bot.get("/v1/triggers").await.code() == "INVALID_CREDENTIALS").await;
+    soon("the revoked key is refused", async || {
+        bot.get("/v1/triggers").await.code() == "INVALID_CREDENTIALS"
+    })
+    .await;
     assert_eq!(there.get("/v1/me").await.status, 200);
     assert_eq!(alice.post("/v1/auth/logout", json!({})).await.status, 200);
-    soon("the login is over", async || there.get("/v1/me").await.code() == "INVALID_CREDENTIALS").await;
+    soon("the login is over", async || {
+        there.get("/v1/me").await.code() == "INVALID_CREDENTIALS"
+    })
+    .await;
     assert_eq!(alice.get("/v1/me").await.code(), "INVALID_CREDENTIALS");
 
     let bob = one.member(&name("bob")).await;
@@ -47,7 +53,10 @@ async fn assert_told(one: &Server, two: &Server, suffix: &str) {
     soon("the role counts", async || there.get(&private).await.status == 200).await;
     run(&["user", "ban", &name("carol"), "--reason", "spam"]);
     soon("the ban counts", async || there.get("/v1/me").await.code() == "BANNED").await;
-    soon("the ban counts here too", async || carol.get("/v1/me").await.code() == "BANNED").await;
+    soon("the ban counts here too", async || {
+        carol.get("/v1/me").await.code() == "BANNED"
+    })
+    .await;
     run(&["user", "unban", &name("carol")]);
     soon("the ban is over", async || there.get("/v1/me").await.status == 200).await;
 
@@ -63,12 +72,18 @@ async fn assert_told(one: &Server, two: &Server, suffix: &str) {
     assert_eq!(elsewhere.get("/v1/me").await.status, 200);
     let change = json!({ "currentPassword": PASSWORD, "newPassword": "a new password" });
     assert_eq!(bob.post("/v1/auth/password", change).await.status, 200);
-    soon("the other login is over", async || elsewhere.get("/v1/me").await.code() == "INVALID_CREDENTIALS").await;
+    soon("the other login is over", async || {
+        elsewhere.get("/v1/me").await.code() == "INVALID_CREDENTIALS"
+    })
+    .await;
     assert_eq!(two.bearer(bob.token()).get("/v1/me").await.status, 200);
     let leave = json!({ "password": "a new password" });
     assert_eq!(bob.post("/v1/me/delete", leave).await.status, 200);
     let bob = two.bearer(bob.token());
-    soon("who left is not known", async || bob.get("/v1/me").await.code() == "INVALID_CREDENTIALS").await;
+    soon("who left is not known", async || {
+        bob.get("/v1/me").await.code() == "INVALID_CREDENTIALS"
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ async fn each_root_field_costs_one() {
         (Method::GET, "/v1/profile/nobody", 404),
         (Method::GET, "/v1/nowhere", 404),
         (Method::PATCH, "/v1/me", 405),
-        (Method::POST, "/v1/triggers", 415),
+        (Method::POST, "/v1/triggers", 400),
         (Method::DELETE, "/graphql", 405),
     ] {
         let before = left(&alice).await;

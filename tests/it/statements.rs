@@ -130,10 +130,9 @@ async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
     let shared = bob.trigger("shared", true).await;
     let mut own = Vec::new();
     for n in 0..3 {
-        own.push(alice.trigger(&format!("own {n}"), false).await);
-        alice
-            .post(&format!("/v1/triggers/{}/activation", own[n]), json!({}))
-            .await;
+        let id = alice.trigger(&format!("own {n}"), false).await;
+        alice.post(&format!("/v1/triggers/{id}/activation"), json!({})).await;
+        own.push(id);
     }
     let mut report = String::new();
     for (name, document) in [
@@ -229,8 +228,8 @@ async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
         ("createSocketTicket", "createSocketTicket { ticket }"),
     ] {
         let mut least = u64::MAX;
-        for n in 0..3 {
-            let mutation = mutation.replace("$n", &n.to_string()).replace("$id", &own[n]);
+        for (n, own) in own.iter().enumerate() {
+            let mutation = mutation.replace("$n", &n.to_string()).replace("$id", own);
             let before = counted.total().await;
             alice.data(&format!("mutation {{ {mutation} }}"), json!({})).await;
             least = least.min(counted.total().await - before);

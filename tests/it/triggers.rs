@@ -155,7 +155,6 @@ async fn a_trigger_keeps_its_limits() {
         ("description", json!("d".repeat(501))),
         ("description", json!("\u{8}")),
         ("content", json!("")),
-        ("content", json!("   ")),
         ("content", json!("c".repeat(2_001))),
         ("content", json!("a\rb")),
     ] {
@@ -366,6 +365,10 @@ async fn consent_is_to_a_revision_and_an_edit_withdraws_it_for_everybody_else() 
         assert_eq!(answer.code(), "CONFLICT");
     }
     assert!(active(&bob).await.is_empty());
+    // Without a revision, and without a body at all, it is the current one.
+    let request = bob.request(reqwest::Method::POST, &format!("{path}/activation"));
+    assert_eq!((crate::harness::send(request).await).body["triggers"], json!(["calm"]));
+    bob.delete(&format!("{path}/activation")).await;
     let data = bob.data(ACTIVATE, json!({ "id": calm, "revision": 2 })).await;
     let profile = json!({ "username": "bob", "triggers": [{ "name": "calm", "revision": 2 }] });
     assert_eq!(data["activateTrigger"]["profile"], profile);
@@ -589,4 +592,96 @@ async fn triggers_are_searched_and_paged_while_more_are_written() {
         let answer = alice.graphql(LIST, json!({ "first": first })).await;
         is(&answer, 200, "VALIDATION_FAILED");
     }
+}
+
+/// Runs mutations, given as root fields, in batches as large as they may be, and gives how many were refused as one too
+/// many.
+async fn refused_of(caller: &Caller<'_>, mutations: &[String]) -> usize {
+    let mut refused = 0;
+    for batch in mutations.chunks(200) {
+        let operations: Vec<Value> = batch
+            .chunks(20)
+            .map(|fields| {
+                let fields: Vec<String> = fields
+                    .iter()
+                    .enumerate()
+                    .map(|(n, field)| format!("f{n}: {field}"))
+                    .collect();
+                json!({ "query": format!("mutation {{ {} }}", fields.join(" ")) })
+            })
+            .collect();
+        let request = caller.request(reqwest::Method::POST, "/graphql").json(&operations);
+        let answer = crate::harness::send(request).await;
+        for answer in answer.body.as_array().unwrap() {
+            for error in answer["errors"].as_array().into_iter().flatten() {
+                assert_eq!(error["extensions"]["code"], "CONFLICT", "{error:#}");
+                refused += 1;
+            }
+        }
+    }
+    refused
+}
+
+#[tokio::test]
+async fn a_member_may_write_a_thousand_triggers_and_activate_two_hundred() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let creations: Vec<String> = (0..998)
+        .map(|n| {
+            format!("createTrigger(input: {{ name: \"t{n}\", content: \"c\", isPublic: true }}) {{ trigger {{ id }} }}")
+        })
+        .collect();
+    assert_eq!(refused_of(&alice, &creations).await, 0);
+    // The last two, at once with more.
+    let names: Vec<String> = (0..8).map(|n| format!("last {n}")).collect();
+    let last = names
+        .iter()
+        .map(|name| alice.post("/v1/triggers", json!({ "name": name, "content": "c" })));
+    let answers = futures_util::future::join_all(last).await;
+    let made: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+    assert_eq!(made.len(), 2);
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        is(answer, 409, "CONFLICT");
+    }
+    alice
+        .delete(&format!("/v1/triggers/{}", made[0].body["id"].as_str().unwrap()))
+        .await;
+    alice.trigger("instead", false).await;
+
+    let mut ids = Vec::new();
+    let mut path = "/v1/triggers?first=100".to_owned();
+    while ids.len() < 206 {
+        let page = bob.get(&path).await;
+        let triggers = page.body["triggers"].as_array().unwrap();
+        ids.extend(
+            triggers
+                .iter()
+                .map(|trigger| trigger["id"].as_str().unwrap().to_owned()),
+        );
+        let next = page
+            .header("link")
+            .unwrap()
+            .split(['<', '>'])
+            .nth(1)
+            .unwrap()
+            .to_owned();
+        path = next[next.find("/v1/").unwrap()..].to_owned();
+    }
+    let activations: Vec<String> = ids[..198]
+        .iter()
+        .map(|id| format!("activateTrigger(id: \"{id}\") {{ profile {{ xp }} }}"))
+        .collect();
+    assert_eq!(refused_of(&bob, &activations).await, 0);
+    let paths: Vec<String> = ids[198..206]
+        .iter()
+        .map(|id| format!("/v1/triggers/{id}/activation"))
+        .collect();
+    let answers = futures_util::future::join_all(paths.iter().map(|path| bob.post(path, json!({})))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 2);
+    assert_eq!(answers.iter().filter(|answer| answer.code() == "CONFLICT").count(), 6);
+    // What is active already may be activated; one that is taken back makes room.
+    activate(&bob, &ids[0]).await;
+    bob.delete(&format!("/v1/triggers/{}/activation", ids[0])).await;
+    activate(&bob, &ids[0]).await;
+    assert_eq!(active(&bob).await.len(), 200);
 }
