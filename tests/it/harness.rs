@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,8 +28,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where a server keeps its data. Several servers (nodes) may share one.
 #[derive(Clone, Debug)]
 pub struct Place {
-    folder: PathBuf,
+    folder: Arc<Folder>,
     env: HashMap<String, String>,
+}
+
+/// A folder that is gone with the last that knows of it.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A server that was killed this instant may still hold a file: its next run removes the rest.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Whether tests run on Postgres and Redis.
@@ -58,18 +72,21 @@ impl Place {
             env.insert("REDIS_URL".into(), redis);
             env.insert("BAMBISLEEP_REDIS_PREFIX".into(), format!("{name}:"));
         }
-        Self { folder, env }
+        Self {
+            folder: Arc::new(Folder(folder)),
+            env,
+        }
     }
 
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.folder.0
     }
 
     /// A connection of the test's own to the server's database.
     pub async fn database(&self) -> sea_orm::DatabaseConnection {
         let url = match self.env.get("DATABASE_URL") {
             Some(url) => url.clone(),
-            None => format!("sqlite:{}", self.folder.join("data/bambisleep.sqlite").display()),
+            None => format!("sqlite:{}", self.folder().join("data/bambisleep.sqlite").display()),
         };
         sea_orm::Database::connect(url).await.unwrap()
     }
@@ -84,8 +101,8 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bambisleep-chat"));
         command
             .args(arguments)
-            .current_dir(&self.folder)
-            .env("BAMBISLEEP_DATA_DIR", self.folder.join("data"));
+            .current_dir(self.folder())
+            .env("BAMBISLEEP_DATA_DIR", self.folder().join("data"));
         for name in ["DATABASE_URL", "REDIS_URL", "RUST_LOG"] {
             command.env_remove(name);
         }
