@@ -482,10 +482,10 @@ async fn what_was_got_can_be_put_back_and_what_is_unknown_is_ignored() {
     let created = rest.post(&alice, "/v1/triggers", body).await.body;
     let address = format!("/v1/triggers/{}", created["id"].as_str().unwrap());
     let got = rest.get(&alice, &address).await.body;
-    assert_eq!(
-        (&got, &got["revision"], &got["creator"]),
-        (&created, &json!(1), &json!("alice"))
-    );
+    assert_eq!((&got["revision"], &got["creator"]), (&json!(1), &json!("alice")));
+    for (name, value) in created.as_object().unwrap() {
+        assert_eq!(&got[name], value);
+    }
     assert_eq!(
         rest.put(&alice, &address, got.clone()).await.body,
         got,
