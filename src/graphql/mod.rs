@@ -7,6 +7,7 @@ pub mod execute;
 pub mod failure;
 pub mod http;
 pub mod page;
+pub mod resolve;
 pub mod scalars;
 pub mod schema;
 pub mod sdl;

@@ -93,19 +93,17 @@ macro_rules! connection {
         #[async_graphql::Object]
         impl $connection {
             /// The entries.
-            async fn nodes(&self) -> &[$node] {
-                &self.nodes
+            async fn nodes(&self) -> $crate::graphql::resolve::Many<'_, $node> {
+                $crate::graphql::resolve::Many::Borrowed(&self.nodes)
             }
 
             /// The entries, each with its cursor.
-            async fn edges(&self) -> Vec<$edge> {
-                self.nodes
-                    .iter()
-                    .map(|node| $edge {
-                        cursor: $crate::graphql::page::Entry::cursor(node),
-                        node: node.clone(),
-                    })
-                    .collect()
+            async fn edges(&self) -> $crate::graphql::resolve::Many<'_, $edge> {
+                let edges = self.nodes.iter().map(|node| $edge {
+                    cursor: $crate::graphql::page::Entry::cursor(node),
+                    node: node.clone(),
+                });
+                $crate::graphql::resolve::Many::Owned(edges.collect())
             }
 
             /// Where this part lies in the list.

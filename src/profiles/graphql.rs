@@ -10,6 +10,7 @@ use crate::{
     graphql::{
         context::{loaders, permit, permit_once},
         page::{self, Entry, connection, no_cursor},
+        resolve::{Many, One},
         scalars::{DateTime, Url},
     },
     id::IdKind,
@@ -58,12 +59,12 @@ impl User {
     }
 
     /// Null, without an error, where it is private and the caller is neither its owner nor a moderator.
-    async fn profile(&self) -> Option<Profile> {
+    async fn profile(&self) -> Option<One<Profile>> {
         profiles::may_see(self.permit.caller(), &self.row).ok()?;
-        Some(Profile {
+        Some(One(Profile {
             row: self.row.clone(),
             permit: self.permit.clone(),
-        })
+        }))
     }
 }
 
@@ -128,12 +129,10 @@ impl Profile {
     }
 
     /// The triggers that this member has activated, first activated first; to others only the public ones.
-    async fn triggers(&self, ctx: &Context<'_>) -> Result<Vec<Trigger>> {
+    async fn triggers(&self, ctx: &Context<'_>) -> Result<Many<'_, Trigger>> {
         let rows = triggers::active(&self.permit, loaders(ctx), self.row.id).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Trigger::new(row, None, &self.permit))
-            .collect())
+        let triggers = rows.into_iter().map(|row| Trigger::new(row, None, &self.permit));
+        Ok(Many::Owned(triggers.collect()))
     }
 }
 
@@ -192,10 +191,10 @@ impl ProfileQuery {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Whose profile, whatever the case.")] username: String,
-    ) -> Result<Option<Profile>> {
+    ) -> Result<Option<One<Profile>>> {
         let permit = permit(ctx)?;
         let row = profiles::by_username(&permit, loaders(ctx), &username).await?;
-        Ok(Some(Profile::new(row, &permit)))
+        Ok(Some(One(Profile::new(row, &permit))))
     }
 
     /// The profiles that the caller may see; by XP it is the leaderboard.

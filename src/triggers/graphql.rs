@@ -11,6 +11,7 @@ use crate::{
     graphql::{
         context::{loaders, permit, permit_once},
         page::{self, Entry, connection, no_cursor},
+        resolve::One,
         scalars::DateTime,
     },
     id::IdKind,
@@ -65,14 +66,14 @@ impl Trigger {
     }
 
     /// Who wrote it.
-    async fn creator(&self, ctx: &Context<'_>) -> Result<User> {
+    async fn creator(&self, ctx: &Context<'_>) -> Result<One<User>> {
         let row = match &self.creator {
             Some(row) => row.clone(),
             None => profiles::user(&self.permit, loaders(ctx), self.row.creator_id)
                 .await?
                 .into(),
         };
-        Ok(User::new(row, &self.permit))
+        Ok(One(User::new(row, &self.permit)))
     }
 
     /// The activation text, for everyone who may see the trigger.
