@@ -50,6 +50,7 @@ async fn open(database: &Path, connections: u32) -> Result<SqlitePool, sqlx::Err
     let options = SqliteConnectOptions::new()
         .filename(database)
         .busy_timeout(Duration::from_secs(10))
+        .row_buffer_size(1_024)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", "-2048");
