@@ -139,9 +139,8 @@ impl Operation for Create {
             tx.emit(EventKind::TriggerShared, self.id, Some(self.creator), self.id)
                 .await?;
         }
-        let row = store::insert(tx, self.id, self.creator, &self.new).await?;
-        xp::award(tx, self.creator, xp::TRIGGER_CREATED).await?;
-        Ok(row)
+        let award = xp::award(tx, self.creator, xp::TRIGGER_CREATED);
+        store::insert(tx, self.id, self.creator, &self.new, award).await
     }
 }
 
@@ -308,7 +307,8 @@ impl Operation for Activate {
         }
         if store::activate(tx, self.member, &trigger).await? {
             store::receipt(tx, self.receipt, self.member, ConsentKind::Activated, Some(&trigger)).await?;
-            xp::award(tx, self.member, xp::TRIGGER_ACTIVATED).await?;
+            tx.execute_all(xp::award(tx, self.member, xp::TRIGGER_ACTIVATED))
+                .await?;
         }
         profiles::row(tx, self.member).await
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
 use crate::{
     error::{Error, Kind, Result},
-    gate::{Permit, Tx, any_uuid, sql, uuids},
+    gate::{Permit, Sql, Tx, any_uuid, sql, uuids},
     text::{fold, like},
 };
 
@@ -109,7 +109,8 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
         .collect())
 }
 
-pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New) -> Result<trigger::Model> {
+/// Writes a trigger, then what goes with it.
+pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New, then: Vec<Sql>) -> Result<trigger::Model> {
     let row = trigger::Model {
         id,
         creator_id: creator,
@@ -122,29 +123,28 @@ pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New) -> Result<t
         revision: 1,
         created_at: tx.now(),
     };
-    let written = tx
-        .execute(
-            "INSERT INTO triggers (id, creator_id, name, name_key, description, content, is_public, revision, search_key,
+    let insert = Sql::new(
+        "INSERT INTO triggers (id, creator_id, name, name_key, description, content, is_public, revision, search_key,
                  created_at)
-             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM triggers WHERE creator_id = ?) < ?",
-            [
-                row.id.into(),
-                row.creator_id.into(),
-                row.name.as_str().into(),
-                row.name_key.as_str().into(),
-                row.description.as_str().into(),
-                row.content.as_str().into(),
-                row.is_public.into(),
-                row.revision.into(),
-                row.search_key.as_str().into(),
-                row.created_at.into(),
-                creator.into(),
-                (MOST_WRITTEN as i64).into(),
-            ],
-        )
-        .await
-        .map_err(taken)?;
-    if written == 0 {
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM triggers WHERE creator_id = ?) < ?
+             RETURNING id",
+        [
+            row.id.into(),
+            row.creator_id.into(),
+            row.name.as_str().into(),
+            row.name_key.as_str().into(),
+            row.description.as_str().into(),
+            row.content.as_str().into(),
+            row.is_public.into(),
+            row.revision.into(),
+            row.search_key.as_str().into(),
+            row.created_at.into(),
+            creator.into(),
+            (MOST_WRITTEN as i64).into(),
+        ],
+    );
+    let written = tx.query_then(insert, then).await.map_err(taken)?;
+    if written.is_empty() {
         let message = format!("a member may have written {MOST_WRITTEN} triggers at most");
         return Err(Error::new(Kind::Conflict, message));
     }
