@@ -135,9 +135,8 @@ struct Trigger {
 async fn triggers(State(pools): State<Arc<Pools>>) -> Answer<Triggers> {
     let rows = sqlx::query_as::<_, (Uuid, String, String, bool, String)>(
         "SELECT t.id, t.name, t.description, t.is_public, m.username FROM triggers t
-         JOIN members m ON m.id = t.creator_id WHERE t.is_public ORDER BY t.id DESC LIMIT ?",
+         JOIN members m ON m.id = t.creator_id WHERE t.is_public ORDER BY t.id DESC LIMIT 50",
     )
-    .bind(50)
     .fetch_all(&pools.read)
     .await
     .map_err(failed)?;

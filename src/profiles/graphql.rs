@@ -129,10 +129,7 @@ impl Profile {
     /// The triggers that this member has activated, first activated first; to others only the public ones.
     async fn triggers(&self, ctx: &Context<'_>) -> Result<Vec<Trigger>> {
         let rows = triggers::active(&self.permit, loaders(ctx), self.row.id).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Trigger::new(row, None, &self.permit))
-            .collect())
+        Ok(rows.into_iter().map(|row| Trigger::new(row, &self.permit)).collect())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 pub mod graphql;
 mod store;
 
-pub use store::{Listed, Page};
+pub use store::Page;
 
 /// How many triggers a member may have written.
 pub const MOST_WRITTEN: u64 = 1_000;
@@ -64,8 +64,8 @@ pub async fn by_id(permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<trigg
     permit.see(found.ok_or_else(|| Error::not_found("trigger"))?, may_see)
 }
 
-/// Public triggers and the caller's own, newest first, each with its creator.
-pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
+/// Public triggers and the caller's own, newest first.
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<trigger::Model>> {
     store::list(permit, page).await
 }
 
