@@ -6,8 +6,12 @@ use axum::serve::ListenerExt;
 use bytes::Bytes;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::password::Passwords,
@@ -41,6 +45,9 @@ pub fn documents(public: &WebOrigin) -> Result<(String, Bytes), Failed> {
     Ok((schema_sdl(&engine)?, openapi(&surface.rest, &surface.types, public)?))
 }
 
+/// How long connections may take to be closed when no request is running any more.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Everything that the surfaces share.
 pub struct App {
     pub gate: Gate,
@@ -54,8 +61,10 @@ pub struct App {
     pub sites: Sites,
     pub trusted_proxies: Vec<IpNet>,
     pub has_redis: bool,
-    /// Cancelled when the server is asked to end.
+    /// Cancelled when the server is asked to end: what is running goes on, nothing new begins.
     pub draining: CancellationToken,
+    /// The requests that are running.
+    pub running: TaskTracker,
 }
 
 /// A REST operation, ready to run.
@@ -174,13 +183,15 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         .map_err(|why| format!("cannot listen on {}: {why}", settings.bind))?;
     let address = listener.local_addr()?;
     let public = settings.public_url.clone().unwrap_or_else(|| WebOrigin::of(address));
-    let draining = CancellationToken::new();
+    let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
+    let running = TaskTracker::new();
     let app = Arc::new(App {
         openapi: openapi(&rest, &types, &public)?,
         sites: Sites::new(public, settings.allowed_origins.clone()),
         trusted_proxies: settings.trusted_proxies.clone(),
         has_redis: settings.redis_url.is_some(),
         draining: draining.clone(),
+        running: running.clone(),
         gate: gate.clone(),
         engine,
         documents,
@@ -194,13 +205,26 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         crate::http::metrics::listen(bind, draining.clone()).await?;
     }
 
+    let mut terminate = signal(SignalKind::terminate())?;
     println!("listening on http://{address}");
     tokio::spawn({
-        let draining = draining.clone();
+        let drained = drained.clone();
         async move {
-            asked_to_end().await;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
             tracing::info!("ending: running requests have {} s", DRAIN.as_secs());
             draining.cancel();
+            running.close();
+            if timeout(DRAIN, running.wait()).await.is_err() {
+                tracing::warn!(
+                    "{} requests were still running after {} s",
+                    running.len(),
+                    DRAIN.as_secs()
+                );
+            }
+            drained.cancel();
         }
     });
     let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
@@ -209,13 +233,12 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         let _ = stream.set_nodelay(true);
     });
     let served = axum::serve(listener, service)
-        .with_graceful_shutdown(draining.clone().cancelled_owned())
+        .with_graceful_shutdown(drained.clone().cancelled_owned())
         .into_future();
     tokio::select! {
         served = served => served?,
-        () = async { draining.cancelled().await; tokio::time::sleep(DRAIN).await } => {
-            tracing::warn!("some requests were still running after {} s", DRAIN.as_secs());
-        }
+        // Connections that are open without a request do not keep the server.
+        () = async { drained.cancelled().await; sleep(FAREWELL).await } => {}
     }
     gate.close()
         .await
@@ -226,15 +249,4 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
 fn openapi(rest: &Rest, types: &Types, public: &WebOrigin) -> Result<Bytes, Failed> {
     let document = rest::openapi::document(rest, types, public.as_str(), rules::WITHOUT_IDEMPOTENCY);
     Ok(serde_json::to_vec(&document)?.into())
-}
-
-/// SIGTERM, or SIGINT (Ctrl-C).
-async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate()).expect("a process may listen to SIGTERM");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

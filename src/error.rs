@@ -310,15 +310,30 @@ impl std::error::Error for Error {
 }
 
 impl From<sea_orm::DbErr> for Error {
+    /// A database that cannot be reached is `UNAVAILABLE`; what it refuses is a defect.
     fn from(source: sea_orm::DbErr) -> Self {
-        match source {
-            sea_orm::DbErr::ConnectionAcquire(_) | sea_orm::DbErr::Conn(_) => {
-                let mut error = Self::new(Kind::Unavailable, "the database does not answer").with("retryAfter", 1);
-                error.inner().source = Some(Arc::new(source));
-                error
-            }
-            source => Self::internal(source),
+        if !is_out_of_reach(&source) {
+            return Self::internal(source);
         }
+        let mut error = Self::new(Kind::Unavailable, "the database does not answer").with("retryAfter", 1);
+        error.inner().source = Some(Arc::new(source));
+        error
+    }
+}
+
+fn is_out_of_reach(error: &sea_orm::DbErr) -> bool {
+    use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+    let source = match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => source,
+        _ => return false,
+    };
+    match &**source {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // Postgres' class 57P: it is shutting down or starting.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 

@@ -1,6 +1,11 @@
 //! The surfaces over HTTP: addresses, who sent the request, and the headers that every answer has.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -12,8 +17,9 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -21,7 +27,7 @@ use crate::{
     boot::App,
     error::{Error, Kind, Result},
     gate::{self, Shown},
-    graphql::context::CookieChange,
+    graphql::{context::CookieChange, failure::reported},
     meter::Budget,
 };
 
@@ -37,6 +43,11 @@ pub use site::Sites;
 pub const COOKIE: &str = "bambisleep_session";
 /// The largest body, in bytes. Source: the error table of the protocol, `PAYLOAD_TOO_LARGE`.
 const LARGEST_BODY: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
+/// How much of a larger body is read for the answer to be seen, in bytes, and for how long.
+const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+const LONGEST_DISCARD: Duration = Duration::from_secs(5);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -58,10 +69,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(|| async { refuse(&Error::new(Kind::NotFound, "no such address")) })
         .method_not_allowed_fallback(|| async { refuse(&Error::new(Kind::MethodNotAllowed, "this address takes GET")) })
         .layer(tower::util::option_layer(cors(&app)))
-        .layer(CatchPanicLayer::custom(|_| {
-            refuse(&Error::new(Kind::Internal, "internal server error"))
-        }))
-        .layer(middleware::from_fn(with_request_id))
+        .layer(middleware::from_fn_with_state(app.clone(), with_request_id))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
@@ -70,7 +78,9 @@ pub fn router(app: Arc<App>) -> Router {
 #[derive(Clone)]
 pub struct RequestId(pub String);
 
-async fn with_request_id(mut request: Request, next: Next) -> Response {
+/// Names the request, counts it, and lets the server wait for it when it ends.
+async fn with_request_id(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let _running = app.running.token();
     let id = Uuid::new_v4().simple().to_string();
     let span =
         tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
@@ -82,7 +92,26 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
         _ => "other",
     };
     let start = Instant::now();
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = if app.draining.is_cancelled() && !matches!(request.uri().path(), "/healthz" | "/readyz") {
+        let error = Error::new(Kind::Unavailable, "the server is shutting down").with("retryAfter", 1);
+        let mut response = refuse(&error);
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    } else {
+        match AssertUnwindSafe(next.run(request).instrument(span))
+            .catch_unwind()
+            .await
+        {
+            Ok(response) => response,
+            Err(_) => {
+                // What panicked is in the log already, by the hook of the runtime.
+                let error = Error::internal("panic");
+                refuse(&reported(error, &[], value.to_str().unwrap_or_default()))
+            }
+        }
+    };
     ::metrics::counter!(metrics::REQUESTS, "surface" => surface, "status" => response.status().as_str().to_owned())
         .increment(1);
     ::metrics::histogram!(metrics::DURATION, "surface" => surface).record(start.elapsed());
@@ -112,7 +141,7 @@ fn cors(app: &App) -> Option<CorsLayer> {
             HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([LIMIT, REMAINING, RESET, header::LINK, header::RETRY_AFTER, X_REQUEST_ID])
-        .max_age(std::time::Duration::from_secs(3_600));
+        .max_age(Duration::from_secs(3_600));
     Some(layer)
 }
 
@@ -165,6 +194,12 @@ fn refuse(error: &Error) -> Response {
     {
         response.headers_mut().insert(header::ALLOW, allow);
     }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 15.5.2: what would help must be said.
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
@@ -181,15 +216,15 @@ fn tell_budget(response: &mut Response, budget: Option<&Budget>) {
 
 /// Changes the session cookie: what a resolver asked for, else a renewal.
 fn change_cookie(response: &mut Response, app: &App, change: Option<CookieChange>, renew: Option<String>) {
-    use tower_sessions::cookie::{Cookie, SameSite, time::Duration};
+    use tower_sessions::cookie::{Cookie, SameSite, time};
 
     let (value, age) = match (change, &renew) {
         (Some(CookieChange::Set(token)), _) => (
             token.expose().to_owned(),
-            Duration::milliseconds(gate::callers::LOGIN_LASTS),
+            time::Duration::milliseconds(gate::callers::LOGIN_LASTS),
         ),
-        (Some(CookieChange::Clear), _) => (String::new(), Duration::ZERO),
-        (None, Some(token)) => (token.clone(), Duration::milliseconds(gate::callers::LOGIN_LASTS)),
+        (Some(CookieChange::Clear), _) => (String::new(), time::Duration::ZERO),
+        (None, Some(token)) => (token.clone(), time::Duration::milliseconds(gate::callers::LOGIN_LASTS)),
         (None, None) => return,
     };
     let cookie = Cookie::build((COOKIE, value))
@@ -283,19 +318,41 @@ impl Arrived {
 
     /// # Errors
     ///
-    /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off.
+    /// `PAYLOAD_TOO_LARGE`, or `BAD_REQUEST` where it breaks off or takes too long.
     async fn read_body(&self, body: Body) -> Result<Bytes> {
         let too_large = || Error::new(Kind::PayloadTooLarge, format!("the body is over {LARGEST_BODY} bytes"));
         let declared = self
             .header(&header::CONTENT_LENGTH)
             .and_then(|length| length.parse::<usize>().ok());
+        let mut body = body;
         if declared.is_some_and(|length| length > LARGEST_BODY) {
+            discard(body).await;
             return Err(too_large());
         }
-        match http_body_util::Limited::new(body, LARGEST_BODY).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Err(_) => Err(Error::bad_request("", "the body breaks off")),
+        let collected = http_body_util::Limited::new(&mut body, LARGEST_BODY).collect();
+        match tokio::time::timeout(SLOWEST_BODY, collected).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                discard(body).await;
+                Err(too_large())
+            }
+            Ok(Err(_)) => Err(Error::bad_request("", "the body breaks off")),
+            Err(_) => Err(Error::bad_request("", "the body takes too long to arrive")),
         }
     }
+}
+
+/// Reads the rest of a body that is not wanted: most clients look for the answer only when they have sent everything,
+/// and one whose connection is closed before that never sees it. Ends where that would take too much.
+async fn discard(mut body: Body) {
+    let rest = async {
+        let mut read = 0;
+        while read < MOST_DISCARDED
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Too slow: then the answer is lost to this client.
+    let _ = tokio::time::timeout(LONGEST_DISCARD, rest).await;
 }

@@ -100,6 +100,10 @@ impl Checks {
         if text.chars().count() > LONGEST_URL {
             self.refuse(field, format!("must have {LONGEST_URL} characters at most"));
         }
+        // The parser would leave them out, the database might not take them.
+        if text.chars().any(char::is_control) {
+            self.refuse(field, "must not have control characters");
+        }
         match url::Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
             _ => self.refuse(field, "must be an absolute http or https URL"),
@@ -132,22 +136,40 @@ pub fn nfc(text: &str) -> String {
     }
 }
 
+/// Whether a member could go by this name: letters A to Z, digits, `_` and `-` only.
+pub fn could_be_username(text: &str) -> bool {
+    USERNAME.contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 /// How names are compared and searched: regardless of case.
 pub fn fold(text: &str) -> String {
     nfc(&text.to_lowercase())
 }
 
-/// What `LIKE` needs to find `text` anywhere, with `\` as the escape character.
-pub fn like(text: &str) -> String {
+/// The longest search that can find anything, in characters: what is searched is no longer, a description and what
+/// stands beside it.
+const LONGEST_SEARCH: usize = 1_000;
+
+/// What `LIKE` needs to find `text` anywhere, with `\` as the escape character; none for what no kept text holds, which
+/// the databases would refuse to look for: a control character, or more than is ever kept.
+pub fn like(text: &str) -> Option<String> {
+    let folded = fold(text);
+    let kept = |c: char| !c.is_control() || c == '\t' || c == '\n';
+    if folded.chars().count() > LONGEST_SEARCH || !folded.chars().all(kept) {
+        return None;
+    }
     let mut pattern = String::from("%");
-    for c in fold(text).chars() {
+    for c in folded.chars() {
         if matches!(c, '%' | '_' | '\\') {
             pattern.push('\\');
         }
         pattern.push(c);
     }
     pattern.push('%');
-    pattern
+    Some(pattern)
 }
 
 #[cfg(test)]
@@ -194,6 +216,7 @@ mod tests {
             "ftp://example.org",
             "javascript:alert(1)",
             "http://",
+            "https://example.org/\0",
             &long,
         ] {
             assert!(refused(|checks| checks.url("url", bad)).is_some(), "{bad}");
@@ -211,6 +234,8 @@ mod tests {
 
     #[test]
     fn patterns_are_literal() {
-        assert_eq!(like("50%_\\É"), "%50\\%\\_\\\\é%");
+        assert_eq!(like("50%_\\É").as_deref(), Some("%50\\%\\_\\\\é%"));
+        assert_eq!(like("a\u{0}b"), None);
+        assert_eq!(like(&"x".repeat(LONGEST_SEARCH + 1)), None);
     }
 }

@@ -5,13 +5,17 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use entity::{api_key, login, member};
 use sha2::{Digest, Sha256};
-use tower_sessions::{Expiry, Session, session::Id};
+use tower_sessions::{
+    Expiry, Session,
+    session::{self, Id},
+    session_store,
+};
 use uuid::Uuid;
 
 use crate::{
     error::{Error, Kind, Result},
     gate::{
-        Gate, KEY_PREFIX, Operation, Permit, System, Tx,
+        Gate, KEY_PREFIX, Operation, Permit, System, TICKET_PREFIX, Tx,
         callers::{self, LOGIN_LASTS, Via},
         rules::{Role, Scope},
         sessions::{self, Store},
@@ -29,8 +33,6 @@ use password::{Password, Passwords};
 
 /// How many API keys a member may have.
 pub const MOST_KEYS: u64 = 50;
-/// What every socket ticket starts with.
-pub const TICKET_PREFIX: &str = "bst_";
 /// How many characters of an API key are kept to recognise it by.
 const KEY_SHOWN: usize = 12;
 /// The longest user agent that is kept, in characters.
@@ -94,11 +96,17 @@ pub async fn register(
     registration: Registration,
     origin: &Origin,
 ) -> Result<LoggedIn> {
-    let member = create(permit, passwords, registration, Role::Member).await?;
-    start_session(permit, member, origin).await
+    let (member, password_hash) = create(permit, passwords, registration, Role::Member).await?;
+    start_session(permit, member, password_hash, origin).await
 }
 
-async fn create(permit: &Permit, passwords: &Passwords, new: Registration, role: Role) -> Result<member::Model> {
+/// The new member, with the hash of their password.
+async fn create(
+    permit: &Permit,
+    passwords: &Passwords,
+    new: Registration,
+    role: Role,
+) -> Result<(member::Model, String)> {
     let mut checks = Checks::new();
     checks.username("username", &new.username);
     checks.password("password", new.password.expose());
@@ -112,15 +120,16 @@ async fn create(permit: &Permit, passwords: &Passwords, new: Registration, role:
         return Err(store::username_taken());
     }
     let password_hash = passwords.hash(new.password).await?;
-    permit
+    let member = permit
         .write(Register {
             id: Uuid::now_v7(),
             username: new.username,
             email,
-            password_hash,
+            password_hash: password_hash.clone(),
             role,
         })
-        .await
+        .await?;
+    Ok((member, password_hash))
 }
 
 struct Register {
@@ -161,42 +170,52 @@ pub async fn log_in(
     origin: &Origin,
 ) -> Result<LoggedIn> {
     let found = check_password(permit, passwords, username, password, origin.address).await?;
-    let Some(member) = found else {
-        return Err(Error::new(Kind::InvalidCredentials, "wrong username or password"));
-    };
+    let (member, password_hash) = found.ok_or_else(wrong_login)?;
     callers::refuse_banned(
         member.banned_at,
         member.banned_until,
         member.ban_reason.as_deref(),
         time::now(),
     )?;
-    start_session(permit, member, origin).await
+    start_session(permit, member, password_hash, origin).await
 }
 
-/// The member, if the password is theirs. Each try counts against the limit on failed logins until it has succeeded.
+fn wrong_login() -> Error {
+    Error::new(Kind::InvalidCredentials, "wrong username or password")
+}
+
+/// The member and the hash of the password, if it is theirs. Each try counts against the limit on failed logins until it
+/// has succeeded; so that right ones that come at once do not count against each other, they take turns.
 async fn check_password(
     permit: &Permit,
     passwords: &Passwords,
     username: &str,
     password: Password,
     address: IpAddr,
-) -> Result<Option<member::Model>> {
+) -> Result<Option<(member::Model, String)>> {
+    let account = username.to_ascii_lowercase();
+    let _turn = passwords.turn(&account, address).await?;
     let attempt = permit
         .gate()
         .meter()
-        .begin_login(&username.to_ascii_lowercase(), address)
+        .begin_login(&account, address)
         .await
         .map_err(|wait| Error::rate_limited(crate::gate::seconds(wait)))?;
     let found = store::with_password(permit, username).await?;
-    let (member, hash) = found.unzip();
+    let hash = found.as_ref().map(|(_, hash)| hash.clone());
     let right = passwords.verify(password, hash).await?;
     if right {
         attempt.succeeded().await;
     }
-    Ok(member.filter(|_| right))
+    Ok(found.filter(|_| right))
 }
 
-async fn start_session(permit: &Permit, member: member::Model, origin: &Origin) -> Result<LoggedIn> {
+async fn start_session(
+    permit: &Permit,
+    member: member::Model,
+    password_hash: String,
+    origin: &Origin,
+) -> Result<LoggedIn> {
     let login = sessions::Login {
         id: Uuid::now_v7(),
         member: member.id,
@@ -207,9 +226,12 @@ async fn start_session(permit: &Permit, member: member::Model, origin: &Origin) 
         address: Some(origin.address.to_string()),
     };
     let expiry = Expiry::OnInactivity(::time::Duration::milliseconds(LOGIN_LASTS));
-    let session = Session::new(None, Arc::new(Store::new(permit)), Some(expiry));
+    let session = Session::new(None, Arc::new(Store::new(permit, password_hash)), Some(expiry));
     session.insert(sessions::LOGIN, &login).await.map_err(Error::internal)?;
-    session.save().await.map_err(Error::internal)?;
+    session.save().await.map_err(|why| match why {
+        session::Error::Store(session_store::Error::Backend(why)) if why == sessions::OUTDATED => wrong_login(),
+        why => Error::internal(why),
+    })?;
     let id: Id = session
         .id()
         .ok_or_else(|| Error::internal("a session that was saved has no id"))?;
@@ -319,7 +341,8 @@ async fn confirm_password(
 ) -> Result<member::Model> {
     let username = permit.member()?.username.clone();
     let found = check_password(permit, passwords, &username, password, origin.address).await?;
-    found.ok_or_else(|| Error::new(Kind::InvalidCredentials, "wrong password"))
+    let (member, _) = found.ok_or_else(|| Error::new(Kind::InvalidCredentials, "wrong password"))?;
+    Ok(member)
 }
 
 struct SetPassword {
@@ -481,12 +504,7 @@ pub async fn create_ticket(permit: &Permit) -> Result<(Token, i64)> {
     let caller = permit.member()?;
     let ticket = secret(TICKET_PREFIX);
     let expires_at = time::now() + i64::try_from(TICKET_LIFETIME.as_millis()).map_err(Error::internal)?;
-    let value = format!("{} {}", caller.member, callers::via_id(&caller.via));
-    permit
-        .gate()
-        .meter()
-        .put_ticket(Sha256::digest(ticket.0.as_bytes()).into(), value)
-        .await;
+    permit.gate().put_ticket(ticket.expose(), &caller.via).await;
     Ok((ticket, expires_at))
 }
 
@@ -509,7 +527,7 @@ impl Operator {
             email: None,
             of_age: OfAge::Stated,
         };
-        create(&self.0, &Passwords::new(1), new, role).await
+        Ok(create(&self.0, &Passwords::new(1), new, role).await?.0)
     }
 
     /// # Errors
@@ -627,6 +645,7 @@ impl Operation for SetBan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::callers::Proof;
 
     #[test]
     fn secrets_are_long_recognisable_and_do_not_print() {

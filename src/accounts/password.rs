@@ -1,24 +1,31 @@
 //! Passwords: hashed with argon2id on a bounded number of threads, and never kept or shown.
 
 use std::{
+    collections::hash_map::RandomState,
     fmt,
+    hash::BuildHasher,
+    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    text::nfc,
+};
 
-/// A password as a client sent it. It does not print itself.
+/// A password as a client sent it, in NFC: the same keys give the same password on any keyboard. It does not print itself.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
 impl Password {
     pub fn new(text: String) -> Self {
-        Self(text.into())
+        let text = SecretString::from(text);
+        Self(nfc(text.expose_secret()).into())
     }
 
     pub fn expose(&self) -> &str {
@@ -49,6 +56,8 @@ impl ScalarType for Password {
 
 /// How many callers may wait for a thread before further ones are refused: at 20 to 50 ms a hash, a few seconds' worth.
 const WAITING: usize = 128;
+/// How many checks of different accounts or addresses may go on at once: several times what may wait.
+const TURNS: usize = 1_024;
 
 /// Hashes and checks passwords. One for each node; cheap to clone.
 ///
@@ -57,9 +66,21 @@ const WAITING: usize = 128;
 #[derive(Clone)]
 pub struct Passwords(Arc<Pool>);
 
+/// Leave to check a password; over when it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _turn: MutexGuard<'a, ()>,
+    _place: SemaphorePermit<'a>,
+}
+
 struct Pool {
+    /// One at a time for each account and address, which share these.
+    turns: Box<[Mutex<()>]>,
+    // Random for each process: nobody can choose whom to keep waiting.
+    hasher: RandomState,
     threads: Semaphore,
     queue: Semaphore,
+    waiting: Semaphore,
     /// What the password of an unknown user is checked against, so that it takes the same time.
     nobody: OnceLock<String>,
 }
@@ -68,10 +89,28 @@ impl Passwords {
     /// Hashes on at most `threads` threads at once.
     pub fn new(threads: usize) -> Self {
         Self(Arc::new(Pool {
+            turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
+            hasher: RandomState::new(),
             threads: Semaphore::new(threads),
             queue: Semaphore::new(WAITING),
+            waiting: Semaphore::new(WAITING),
             nobody: OnceLock::new(),
         }))
+    }
+
+    /// Waits until no other password of an account is being checked for an address. Hold it until the check is over.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` when too many wait.
+    pub async fn turn(&self, account: &str, address: IpAddr) -> Result<Turn<'_>> {
+        let place = self.0.waiting.try_acquire().map_err(|_| overloaded())?;
+        let hash = self.0.hasher.hash_one((account, address)) as usize;
+        let turn = self.0.turns[hash % TURNS].lock().await;
+        Ok(Turn {
+            _turn: turn,
+            _place: place,
+        })
     }
 
     /// A PHC string of the password with a new salt.
@@ -111,7 +150,6 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Pool) -> T + Send + 'static) -> Result<T> {
-        let overloaded = || Error::new(Kind::Unavailable, "too many log in at once, try again").with("retryAfter", 2);
         let _place = self.0.queue.try_acquire().map_err(|_| overloaded())?;
         let _thread = self.0.threads.acquire().await.map_err(Error::internal)?;
         let pool = self.0.clone();
@@ -119,6 +157,10 @@ impl Passwords {
             .await
             .map_err(Error::internal)
     }
+}
+
+fn overloaded() -> Error {
+    Error::new(Kind::Unavailable, "too many log in at once, try again").with("retryAfter", 2)
 }
 
 fn hash(password: &str) -> Result<String> {

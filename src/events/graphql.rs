@@ -1,8 +1,9 @@
 use async_graphql::{Context, ID, Json, Object};
 use entity::event;
+use futures_util::future::join_all;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     event::EventKind,
     events,
     gate::Permit,
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Event {
     row: event::Model,
+    /// Where it was rendered already.
+    data: Option<serde_json::Value>,
     permit: Permit,
 }
 
@@ -25,8 +28,16 @@ impl Event {
     pub fn new(row: event::Model, permit: &Permit) -> Self {
         Self {
             row,
+            data: None,
             permit: permit.clone(),
         }
+    }
+
+    async fn render(&self, ctx: &Context<'_>) -> Result<serde_json::Value> {
+        let kind: EventKind = self.row.kind.parse().map_err(Error::internal)?;
+        ctx.data_unchecked::<events::Render>()
+            .data(&self.permit, kind, self.row.object_id)
+            .await
     }
 }
 
@@ -50,12 +61,10 @@ impl Event {
 
     /// What it happened to, as it is now.
     async fn data(&self, ctx: &Context<'_>) -> Result<Json<serde_json::Value>> {
-        let kind: EventKind = self.row.kind.parse().map_err(Error::internal)?;
-        let data = ctx
-            .data_unchecked::<events::Render>()
-            .data(&self.permit, kind, self.row.object_id)
-            .await?;
-        Ok(Json(data))
+        match &self.data {
+            Some(data) => Ok(Json(data.clone())),
+            None => self.render(ctx).await.map(Json),
+        }
     }
 }
 
@@ -91,6 +100,26 @@ impl EventQuery {
         };
         let rows = events::list(&permit, kinds.as_deref(), start, first as u64 + 1).await?;
         let rows = rows.into_iter().map(|row| Event::new(row, &permit)).collect();
-        Ok(Some(EventConnection::forwards(rows, first, after.is_some())))
+        let mut page = EventConnection::forwards(rows, first, after.is_some());
+        page.nodes = still_visible(ctx, page.nodes).await?;
+        Ok(Some(page))
     }
+}
+
+/// The events with their data. What was deleted or became private since the log was read is left out, as it would be if
+/// the log were read now; it does not fail the whole list.
+async fn still_visible(ctx: &Context<'_>, events: Vec<Event>) -> Result<Vec<Event>> {
+    let rendered = join_all(events.iter().map(|event| event.render(ctx))).await;
+    let mut visible = Vec::with_capacity(events.len());
+    for (mut event, data) in events.into_iter().zip(rendered) {
+        match data {
+            Ok(data) => {
+                event.data = Some(data);
+                visible.push(event);
+            }
+            Err(gone) if matches!(gone.kind(), Kind::NotFound | Kind::ProfilePrivate) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(visible)
 }

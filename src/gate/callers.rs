@@ -11,7 +11,7 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use sha2::{Digest, Sha256};
 use tower_sessions::session::Id;
 use uuid::Uuid;
@@ -195,7 +195,11 @@ impl Callers {
             Some(caller) => caller,
             None => {
                 let epoch = self.epoch.load(Ordering::Acquire);
-                let Some(caller) = load(db, proof, now).await? else {
+                let by = match proof {
+                    Proof::Session(hash) => By::SessionHash(hash),
+                    Proof::Key(hash) => By::KeyHash(hash),
+                };
+                let Some(caller) = load(db, by, now).await? else {
                     return Ok(Found::Nobody);
                 };
                 let caller = Arc::new(caller);
@@ -260,22 +264,45 @@ struct Row {
     ban_reason: Option<String>,
 }
 
-async fn load(db: &impl ConnectionTrait, proof: Proof, now: i64) -> Result<Option<Known>> {
-    let (text, hash) = match &proof {
-        Proof::Session(hash) => (
-            "SELECT c.id, c.member_id, '' AS scopes, c.expires_at, c.last_seen_at AS used_at,
-                    m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
-             FROM logins c JOIN members m ON m.id = c.member_id WHERE c.token_hash = ?",
-            hash,
-        ),
-        Proof::Key(hash) => (
-            "SELECT c.id, c.member_id, c.scopes, c.expires_at, c.last_used_at AS used_at,
-                    m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
-             FROM api_keys c JOIN members m ON m.id = c.member_id WHERE c.key_hash = ?",
-            hash,
-        ),
+/// The caller whom a ticket was made for, if what they called by then still holds.
+///
+/// # Errors
+///
+/// `BANNED`, or a database that does not answer.
+pub(super) async fn by_id(db: &impl ConnectionTrait, via: &str) -> Result<Option<Known>> {
+    let login = IdKind::Login.decode(via).map(By::Login);
+    let now = time::now();
+    match login.or_else(|| IdKind::Key.decode(via).map(By::Key)) {
+        Some(by) => Ok(load(db, by, now)
+            .await?
+            .filter(|known| known.expires_at.load(Ordering::Relaxed) > now)),
+        None => Ok(None),
+    }
+}
+
+/// What a caller is looked up by.
+enum By {
+    SessionHash([u8; 32]),
+    KeyHash([u8; 32]),
+    Login(Uuid),
+    Key(Uuid),
+}
+
+async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Known>> {
+    const LOGINS: &str = "SELECT c.id, c.member_id, '' AS scopes, c.expires_at, c.last_seen_at AS used_at,
+            m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
+        FROM logins c JOIN members m ON m.id = c.member_id WHERE";
+    const KEYS: &str = "SELECT c.id, c.member_id, c.scopes, c.expires_at, c.last_used_at AS used_at,
+            m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
+        FROM api_keys c JOIN members m ON m.id = c.member_id WHERE";
+    let is_login = matches!(by, By::SessionHash(_) | By::Login(_));
+    let (from, column, value): (_, _, Value) = match by {
+        By::SessionHash(hash) => (LOGINS, "c.token_hash", hash.to_vec().into()),
+        By::Login(id) => (LOGINS, "c.id", id.into()),
+        By::KeyHash(hash) => (KEYS, "c.key_hash", hash.to_vec().into()),
+        By::Key(id) => (KEYS, "c.id", id.into()),
     };
-    let statement = sql(db.get_database_backend(), text, [hash.to_vec().into()]);
+    let statement = sql(db.get_database_backend(), &format!("{from} {column} = ?"), [value]);
     let Some(row) = Row::find_by_statement(statement).one(db).await? else {
         return Ok(None);
     };
@@ -284,9 +311,9 @@ async fn load(db: &impl ConnectionTrait, proof: Proof, now: i64) -> Result<Optio
         .role
         .parse()
         .map_err(|why| Error::internal(format!("the role of {} {why}", row.username)))?;
-    let via = match proof {
-        Proof::Session(_) => Via::Login(row.id),
-        Proof::Key(_) => Via::Key {
+    let via = match is_login {
+        true => Via::Login(row.id),
+        false => Via::Key {
             id: row.id,
             scopes: row.scopes.split(' ').filter_map(|scope| scope.parse().ok()).collect(),
         },

@@ -13,8 +13,13 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How many SQL statements were run, transactions' own left out.
+/// How many SQL statements were run, transactions' own left out, by `work`: `requests`, or what a task of the node's own
+/// is called.
 pub const STATEMENTS: &str = "bambisleep_sql_statements_total";
+tokio::task_local! {
+    /// What the statements of the current task are for, where it is no request.
+    static WORK: &'static str;
+}
 /// Connections for reading, on either database.
 const READERS: u32 = 4;
 /// Connections for writing on Postgres. SQLite has one, by its nature.
@@ -40,23 +45,23 @@ impl Db {
     pub async fn open(location: &Database) -> Result<Db> {
         let db = match location {
             Database::Sqlite(url) => {
-                let write = sqlite(url, 1, false).await?;
+                let write = sqlite(url, 1, Access::Write).await?;
                 migrate(&write).await?;
                 Db {
-                    read: sqlite(url, READERS, true).await?,
+                    read: sqlite(url, READERS, Access::Read).await?,
                     write,
                 }
             }
             Database::Postgres(url) => {
-                let lock = postgres(url, 1).await?;
+                let lock = postgres(url, 1, Access::Write).await?;
                 execute(&lock, "SELECT pg_advisory_lock($1)", [MIGRATION_LOCK.into()]).await?;
                 let migrated = migrate(&lock).await;
                 execute(&lock, "SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK.into()]).await?;
                 lock.close().await?;
                 migrated?;
                 Db {
-                    read: postgres(url, READERS).await?,
-                    write: postgres(url, WRITERS).await?,
+                    read: postgres(url, READERS, Access::Read).await?,
+                    write: postgres(url, WRITERS, Access::Write).await?,
                 }
             }
         };
@@ -74,7 +79,14 @@ impl Db {
     }
 }
 
-async fn sqlite(url: &str, connections: u32, read_only: bool) -> Result<DatabaseConnection> {
+/// What a connection is for. The database itself refuses writes on one that is for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+async fn sqlite(url: &str, connections: u32, access: Access) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -88,19 +100,20 @@ async fn sqlite(url: &str, connections: u32, read_only: bool) -> Result<Database
                 .row_buffer_size(ROWS_AHEAD)
                 .foreign_keys(true)
                 .pragma("cache_size", "-2048");
-            if read_only {
-                options.pragma("query_only", "ON")
-            } else {
-                options
+            match access {
+                Access::Read => options.pragma("query_only", "ON"),
+                Access::Write => options
                     .pragma("journal_mode", "WAL")
                     .pragma("synchronous", "FULL")
-                    .optimize_on_close(true, None)
+                    // What is erased is overwritten where that costs no more writes.
+                    .pragma("secure_delete", "FAST")
+                    .optimize_on_close(true, None),
             }
         });
     connect(options).await
 }
 
-async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnection> {
+async fn postgres(url: &SecretString, connections: u32, access: Access) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url.expose_secret());
     options
         .max_connections(connections)
@@ -109,13 +122,24 @@ async fn postgres(url: &SecretString, connections: u32) -> Result<DatabaseConnec
         .test_before_acquire_if_idle_for(Duration::from_secs(30))
         .acquire_timeout(Duration::from_secs(5))
         .connect_timeout(Duration::from_secs(5));
+    if access == Access::Read {
+        options.map_sqlx_postgres_opts(|options| options.options([("default_transaction_read_only", "on")]));
+    }
     connect(options).await
 }
 
 async fn connect(options: ConnectOptions) -> Result<DatabaseConnection> {
     let mut connection = sea_orm::Database::connect(options).await?;
-    connection.set_metric_callback(|_| metrics::counter!(STATEMENTS).increment(1));
+    connection.set_metric_callback(|_| {
+        let work = WORK.try_with(|work| *work).unwrap_or("requests");
+        metrics::counter!(STATEMENTS, "work" => work).increment(1);
+    });
     Ok(connection)
+}
+
+/// Runs a task of the node's own, whose statements are counted apart from those of requests.
+pub(super) async fn counted_as<F: Future>(work: &'static str, task: F) -> F::Output {
+    WORK.scope(work, task).await
 }
 
 async fn migrate(connection: &DatabaseConnection) -> Result<()> {
@@ -141,10 +165,17 @@ async fn execute(connection: &DatabaseConnection, sql: &str, values: impl IntoIt
 }
 
 /// SQL text for both databases: `?` is a parameter, numbered for Postgres. No `?` may stand in a literal.
+///
+/// Text with a NUL, which Postgres refuses, is asked for with U+FFFD instead: it finds nothing, as on SQLite, since what
+/// is stored was checked and has no NUL.
 pub fn sql(backend: DbBackend, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     if backend == DbBackend::Sqlite {
         return Statement::from_sql_and_values(backend, text, values);
     }
+    let values = values.into_iter().map(|value| match value {
+        Value::String(Some(text)) if text.contains('\0') => text.replace('\0', "\u{fffd}").into(),
+        value => value,
+    });
     let mut numbered = String::with_capacity(text.len() + 16);
     for (index, part) in text.split('?').enumerate() {
         if index > 0 {

@@ -6,8 +6,11 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use sea_orm::{DatabaseConnection, DbBackend};
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -37,6 +40,8 @@ pub use writer::{Operation, Sql, Tx};
 
 /// What every API key starts with, so that one is recognised wherever it turns up.
 pub const KEY_PREFIX: &str = "bsc_";
+/// What every socket ticket starts with.
+pub const TICKET_PREFIX: &str = "bst_";
 
 /// How often a node looks into the log for what changed about callers, whether the doorbell rang or not.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -61,6 +66,8 @@ struct Inner {
     doorbell: Arc<Doorbell>,
     callers: Arc<Callers>,
     limits: Limits,
+    /// Ends the work in the background.
+    closing: CancellationToken,
 }
 
 impl fmt::Debug for Gate {
@@ -105,17 +112,21 @@ impl Gate {
             doorbell,
             callers,
             limits,
+            closing: CancellationToken::new(),
         }));
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
         let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
         gate.0.callers.caught_up();
-        tokio::spawn(follow(gate.clone(), seq));
-        tokio::spawn(sweep(gate.clone()));
+        let follower = db::counted_as("follower", follow(gate.clone(), seq));
+        for work in [follower.boxed(), sweep(gate.clone()).boxed()] {
+            tokio::spawn(gate.0.closing.clone().run_until_cancelled_owned(work));
+        }
         Ok(gate)
     }
 
     /// Waits for what is being written, then closes the database.
     pub async fn close(&self) -> Result<()> {
+        self.0.closing.cancel();
         // The last operation of the queue: when it is through, so is what came before.
         self.writer().write(Nothing).await?;
         self.0.db.clone().close().await
@@ -156,6 +167,42 @@ impl Gate {
             Found::Nobody if is_bearer => Err(invalid_credentials()),
             Found::Nobody => Ok(nobody),
         }
+    }
+
+    /// Who is calling where a socket opens: as [`identify`](Self::identify), and a ticket is taken too, once.
+    ///
+    /// # Errors
+    ///
+    /// As [`identify`](Self::identify), and `INVALID_CREDENTIALS` for a ticket that was taken, has run out, or whose
+    /// login or key has ended.
+    pub async fn identify_at_socket(&self, shown: Shown<'_>) -> Result<Identified> {
+        let ticket = shown
+            .authorization
+            .and_then(bearer)
+            .filter(|token| token.starts_with(TICKET_PREFIX));
+        let Some(ticket) = ticket else {
+            return self.identify(shown).await;
+        };
+        let taken = self
+            .0
+            .meter
+            .take_ticket(&Sha256::digest(ticket.as_bytes()).into())
+            .await;
+        let known = match taken {
+            Some(via) => callers::by_id(self.reader(), &via).await?,
+            None => None,
+        };
+        let known = known.ok_or_else(invalid_credentials)?;
+        Ok(Identified {
+            caller: Caller::Member(Arc::new(known)),
+            renew: None,
+        })
+    }
+
+    /// Keeps a ticket for what the caller calls by.
+    pub async fn put_ticket(&self, ticket: &str, via: &Via) {
+        let hash = Sha256::digest(ticket.as_bytes()).into();
+        self.0.meter.put_ticket(hash, callers::via_id(via)).await;
     }
 
     /// Charges a caller for `cost` root fields: all or nothing, before anything runs. What is free charges nothing.
@@ -249,8 +296,7 @@ impl Gate {
     }
 }
 
-/// Who is calling.
-#[derive(Debug)]
+/// Who is calling. It does not print: it may hold a session token.
 pub struct Identified {
     pub caller: Caller,
     /// The session token whose cookie is to be set again, prolonged.
@@ -537,7 +583,7 @@ async fn sweep(gate: Gate) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if let Err(error) = sessions::Store(gate.clone()).delete_expired().await {
+        if let Err(error) = sessions::Store::of(gate.clone()).delete_expired().await {
             tracing::warn!(%error, "expired logins were not removed");
         }
         if let Err(error) = gate.writer().write(idempotency::Forget).await {
@@ -545,3 +591,6 @@ async fn sweep(gate: Gate) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

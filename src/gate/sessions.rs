@@ -1,7 +1,9 @@
 //! The session store: logins as rows, found by the SHA-256 of the session's id, which is nowhere else.
 
+use std::fmt;
+
 use async_trait::async_trait;
-use sea_orm::{EntityTrait, Set};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Set};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tower_sessions::{
@@ -31,14 +33,40 @@ pub struct Login {
     pub address: Option<String>,
 }
 
+/// What a session is not saved for: the password that it was to start with is no longer the member's, or the member is
+/// gone.
+pub const OUTDATED: &str = "the password has changed";
+
 /// Sessions as the database keeps them.
-#[derive(Clone, Debug)]
-pub struct Store(pub(super) Gate);
+#[derive(Clone)]
+pub struct Store {
+    gate: Gate,
+    /// The hash of the password that was checked for what is saved here.
+    password_hash: Option<String>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
 
 impl Store {
-    /// The store of the gate that admitted the login.
-    pub fn new(permit: &Permit) -> Self {
-        Self(permit.gate().clone())
+    /// The store of the gate that admitted the login, for a session that starts with a password: whoever changes that
+    /// password at the same time leaves no login that it opened.
+    pub fn new(permit: &Permit, password_hash: String) -> Self {
+        Self {
+            gate: permit.gate().clone(),
+            password_hash: Some(password_hash),
+        }
+    }
+
+    /// A store that saves nothing.
+    pub(super) fn of(gate: Gate) -> Self {
+        Self {
+            gate,
+            password_hash: None,
+        }
     }
 }
 
@@ -56,23 +84,28 @@ impl SessionStore for Store {
             .ok_or_else(|| session_store::Error::Encode("a session without a login".into()))?;
         let data = serde_json::to_string(&record.data).map_err(|why| session_store::Error::Encode(why.to_string()))?;
         let save = Save {
+            password_hash: self.password_hash.clone().unwrap_or_default(),
             token_hash: session_hash(record.id),
             login,
             data,
             expires_at: millis(record.expiry_date),
         };
-        self.0.writer().write(save).await.map_err(backend)
+        match self.gate.writer().write(save).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Backend(OUTDATED.into())),
+            Err(error) => Err(backend(error)),
+        }
     }
 
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
         let statement = sql(
-            self.0.backend(),
+            self.gate.backend(),
             "SELECT * FROM logins WHERE token_hash = ? AND expires_at > ?",
             [session_hash(*id).to_vec().into(), crate::time::now().into()],
         );
         let found = entity::login::Entity::find()
             .from_raw_sql(statement)
-            .one(self.0.reader())
+            .one(self.gate.reader())
             .await;
         let Some(row) = found.map_err(|why| Backend(why.to_string()))? else {
             return Ok(None);
@@ -88,7 +121,7 @@ impl SessionStore for Store {
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.0
+        self.gate
             .writer()
             .write(Delete {
                 token_hash: session_hash(*id),
@@ -101,7 +134,7 @@ impl SessionStore for Store {
 #[async_trait]
 impl ExpiredDeletion for Store {
     async fn delete_expired(&self) -> session_store::Result<()> {
-        self.0.writer().write(DeleteExpired).await.map_err(backend)
+        self.gate.writer().write(DeleteExpired).await.map_err(backend)
     }
 }
 
@@ -114,6 +147,7 @@ fn millis(time: OffsetDateTime) -> i64 {
 }
 
 struct Save {
+    password_hash: String,
     token_hash: [u8; 32],
     login: Login,
     data: String,
@@ -121,10 +155,24 @@ struct Save {
 }
 
 impl Operation for Save {
-    type Output = ();
+    /// Whether it was saved.
+    type Output = bool;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<bool> {
         let now = tx.now();
+        let text = match tx.backend() {
+            DbBackend::Sqlite => "SELECT 1 FROM credentials WHERE member_id = ? AND password_hash = ?",
+            // Waits for a change of the password that is on its way.
+            _ => "SELECT 1 FROM credentials WHERE member_id = ? AND password_hash = ? FOR SHARE",
+        };
+        let current = sql(
+            tx.backend(),
+            text,
+            [self.login.member.into(), self.password_hash.as_str().into()],
+        );
+        if tx.query_one_raw(current).await?.is_none() {
+            return Ok(false);
+        }
         let row = entity::login::ActiveModel {
             id: Set(self.login.id),
             token_hash: Set(self.token_hash.to_vec()),
@@ -137,7 +185,7 @@ impl Operation for Save {
             expires_at: Set(self.expires_at),
         };
         entity::login::Entity::insert(row).exec_without_returning(tx).await?;
-        Ok(())
+        Ok(true)
     }
 }
 

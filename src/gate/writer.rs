@@ -164,7 +164,9 @@ pub(super) enum Writer {
 
 /// What is told of events once they are committed.
 #[derive(Clone)]
-pub(super) struct After(Arc<dyn Fn(&[Happened]) + Send + Sync>);
+pub(super) struct After(Arc<Tell>);
+
+type Tell = dyn Fn(&[Happened]) + Send + Sync;
 
 impl std::fmt::Debug for After {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -283,7 +285,7 @@ async fn write_batch(connection: &DatabaseConnection, jobs: &mut [Box<dyn Job>])
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..Default::default()
     };
-    let transaction = connection.begin_with_options(options.clone()).await?;
+    let transaction = connection.begin_with_options(options).await?;
     let mut happened = Vec::new();
     let mut failed = false;
     for job in jobs.iter_mut() {

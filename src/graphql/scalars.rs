@@ -24,6 +24,7 @@ impl DateTime {
     }
 }
 
+/// A time in UTC, to the second, by RFC 3339: `2025-01-01T00:00:00Z`.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -42,6 +43,7 @@ impl ScalarType for DateTime {
 #[derive(Clone, Debug, Serialize)]
 pub struct Url(pub String);
 
+/// An absolute http or https URL of at most 2,048 characters.
 #[Scalar(name = "URL")]
 impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -12,7 +12,7 @@ use axum::{
 use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, pages, tell_budget};
 use crate::{
     boot::App,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     gate::{Admission, Identified, callers::Caller, idempotency, rules},
     graphql::{
         coerce::Spelling,
@@ -218,7 +218,11 @@ async fn refuse_whole(app: &App, format: Format, caller: &Caller, error: Error, 
         Ok(_) => reported(error, &[], request_id),
         Err(limited) => limited,
     };
-    let mut response = refuse(format, &error).map(Body::from);
+    // A ban is no fault of the request's form: its answer has the status of what did not run.
+    let mut response = match error.kind() {
+        Kind::Banned => respond(format, false, &[Answer::refused(error)]).map(Body::from),
+        _ => refuse(format, &error).map(Body::from),
+    };
     tell_budget(&mut response, charged.budget.as_ref());
     response
 }

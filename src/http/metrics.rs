@@ -23,7 +23,10 @@ pub async fn listen(bind: SocketAddr, draining: CancellationToken) -> Result<(),
     let handle = PrometheusBuilder::new().install_recorder()?;
     metrics::describe_counter!(REQUESTS, "HTTP requests answered");
     metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "time to answer an HTTP request");
-    metrics::describe_counter!(STATEMENTS, "SQL statements run, transactions' own left out");
+    metrics::describe_counter!(
+        STATEMENTS,
+        "SQL statements run for requests and by the node itself, transactions' own left out"
+    );
     let listener = TcpListener::bind(bind)
         .await
         .map_err(|why| format!("cannot listen on {bind}: {why}"))?;

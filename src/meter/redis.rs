@@ -419,12 +419,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_refused_without_repeating_it() {
-        for url in [
-            "",
-            "http://:secret@127.0.0.1",
-            "redis://:secret@127.0.0.1:port",
-            "rediss://:secret@127.0.0.1",
-        ] {
+        for url in ["", "http://:secret@127.0.0.1", "redis://:secret@127.0.0.1:port"] {
             let error = Meter::redis(url, "").await.expect_err(url);
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("secret"), "{error}");
@@ -439,7 +434,7 @@ mod tests {
         meter
             .take(&Bucket::address("2001:db8::1".parse().unwrap()), 1, 60)
             .await;
-        drop(meter.begin_login("ada", ADDRESS).await.unwrap());
+        drop(meter.begin_login("ada lovelace", ADDRESS).await.unwrap());
         meter.put_ticket([7; 32], "value".to_owned()).await;
         let keys = bench.keys.all().await;
         assert_eq!(keys.len(), 5, "and the probe: {keys:?}");
@@ -447,10 +442,8 @@ mod tests {
             let left: i64 = bench.keys.redis.clone().pttl(&key).await.unwrap();
             let longest = if key.contains("login") { LOGIN_WINDOW } else { WINDOW };
             assert!(left > 0 && left <= millis(longest) as i64, "{key} has {left} ms");
-            assert!(
-                !key.contains("ada") && !(key.contains("login") && key.contains("203.0")),
-                "{key}"
-            );
+            let names_an_address = key.contains("203.0.113.7");
+            assert!(!key.contains("lovelace") && !names_an_address, "{key}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     },
     id::IdKind,
     profiles,
+    text::could_be_username,
     triggers::{self, graphql::Trigger},
 };
 
@@ -143,6 +144,9 @@ impl Entry for Profile {
 fn read_cursor(cursor: &str) -> Result<(i32, String)> {
     let text = page::reveal(cursor)?;
     let (xp, username) = text.split_once(':').ok_or_else(|| no_cursor("after"))?;
+    if !could_be_username(username) {
+        return Err(no_cursor("after"));
+    }
     Ok((xp.parse().map_err(|_| no_cursor("after"))?, username.to_owned()))
 }
 

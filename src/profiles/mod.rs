@@ -81,19 +81,32 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Change {
     pub display_name: Option<String>,
-    /// `Some(None)` takes the avatar away.
+    /// `Some(None)` takes the avatar away. Left out of what an idempotency key is kept for where it is absent, which is
+    /// not the same as null.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub avatar_url: Option<Option<String>>,
     pub is_public: Option<bool>,
 }
 
-/// Changes the caller's own profile.
+impl Change {
+    /// Whether the profile would not be as it is.
+    fn changes(&self, current: &member::Model) -> bool {
+        self.display_name
+            .as_ref()
+            .is_some_and(|name| *name != current.display_name)
+            || self.avatar_url.as_ref().is_some_and(|url| *url != current.avatar_url)
+            || self.is_public.is_some_and(|public| public != current.is_public)
+    }
+}
+
+/// Changes the caller's own profile. What changes nothing is no event.
 ///
 /// # Errors
 ///
 /// `NOT_FOUND` for no such member, `FORBIDDEN` for another's profile, `VALIDATION_FAILED`.
 pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: Change) -> Result<member::Model> {
     let caller = permit.member()?;
-    if caller.username.to_ascii_lowercase() != username.to_ascii_lowercase() {
+    if !caller.username.eq_ignore_ascii_case(username) {
         let other = loaders.member_by_username(username.to_ascii_lowercase()).await?;
         return Err(match other {
             Some(_) => Error::new(Kind::Forbidden, "this profile is another member's"),
@@ -126,9 +139,13 @@ impl Operation for Update {
     type Output = member::Model;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
+        let current = store::by_id(tx, self.member).await?;
+        if !self.change.changes(&current) {
+            return Ok(current);
+        }
         tx.emit(EventKind::ProfileUpdate, self.member, Some(self.member), self.member)
             .await?;
-        store::update(tx, self.member, &self.change).await
+        store::update(tx, &current, &self.change).await
     }
 }
 

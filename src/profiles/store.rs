@@ -6,7 +6,7 @@ use super::{Change, search_key, xp::Reason};
 use crate::{
     error::{Error, Result},
     gate::{Permit, Sql, Tx, any_text, any_uuid, sql, texts, uuids},
-    text::like,
+    text::{could_be_username, like},
 };
 
 /// How profiles are listed.
@@ -52,13 +52,6 @@ pub async fn by_usernames(permit: &Permit, usernames: &[String]) -> Result<Vec<m
         .await?)
 }
 
-fn could_be_username(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-}
-
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
     let backend = permit.gate().backend();
     let mut conditions = Vec::new();
@@ -68,8 +61,11 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
         values.push(permit.member()?.member.into());
     }
     if let Some(search) = &page.search {
+        let Some(pattern) = like(search) else {
+            return Ok(Vec::new());
+        };
         conditions.push("search_key LIKE ? ESCAPE '\\'");
-        values.push(like(search).into());
+        values.push(pattern.into());
     }
     match (page.order, page.after) {
         (_, None) => {}
@@ -101,10 +97,10 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
         .await?)
 }
 
-pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Model> {
-    let current = by_id(tx, id).await?;
+/// Makes a change of the profile that is `current`; there is something to change.
+pub async fn update(tx: &Tx<'_>, current: &member::Model, change: &Change) -> Result<member::Model> {
     let mut row = member::ActiveModel {
-        id: Unchanged(id),
+        id: Unchanged(current.id),
         ..Default::default()
     };
     if let Some(display_name) = &change.display_name {
@@ -116,9 +112,6 @@ pub async fn update(tx: &Tx<'_>, id: Uuid, change: &Change) -> Result<member::Mo
     }
     if let Some(is_public) = change.is_public {
         row.is_public = Set(is_public);
-    }
-    if !row.is_changed() {
-        return Ok(current);
     }
     Ok(row.update(tx).await?)
 }

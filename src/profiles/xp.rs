@@ -30,7 +30,7 @@ pub const TRIGGER_ACTIVATED: Reason = Reason {
     name: "trigger.activated",
     amount: 5,
     daily_cap: 25,
-    what: "Activating a trigger",
+    what: "Activating a trigger for the first time",
 };
 
 /// Everything that earns XP.

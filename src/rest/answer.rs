@@ -143,17 +143,13 @@ fn words(type_name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::{super::fixtures, *};
     use crate::error::Kind;
 
-    fn failure(kind: Kind) -> ServerError {
-        let mut error = ServerError::new("failed", None);
-        error.source = Some(Arc::new(Error::new(kind, "failed")));
-        error
+    fn failure(kind: Kind) -> Failure {
+        Error::new(kind, "failed").into()
     }
 
     const NOWHERE: Asked<'static> = Asked {
@@ -162,7 +158,7 @@ mod tests {
         query: None,
     };
 
-    fn answer(name: &str, data: serde_json::Value, errors: &[ServerError], asked: Asked<'_>) -> Result<Answer, String> {
+    fn answer(name: &str, data: serde_json::Value, errors: &[Failure], asked: Asked<'_>) -> Result<Answer, String> {
         let rest = fixtures::load(fixtures::V1).unwrap();
         let data = Value::from_json(data).unwrap();
         let answer = rest.operation(name).unwrap().answer(&data, errors, &asked);
@@ -231,21 +227,6 @@ mod tests {
                 Err("UPSTREAM_FAILED failed".to_owned())
             );
         }
-    }
-
-    #[test]
-    fn an_error_without_a_type_of_ours_says_nothing_of_the_inside() {
-        let errors = [ServerError::new("table users has no column x", None)];
-        let data = json!({"profile": null});
-        assert_eq!(
-            answer("GetProfile", data.clone(), &errors, NOWHERE),
-            Err("INTERNAL internal server error".to_owned())
-        );
-        let errors = [ServerError::new("Failed to parse \"URL\": relative", None)];
-        assert_eq!(
-            answer("GetProfile", data, &errors, NOWHERE),
-            Err("BAD_REQUEST a value is refused: Failed to parse \"URL\": relative".to_owned())
-        );
     }
 
     fn links(name: &str, page: serde_json::Value, query: Option<&str>) -> Vec<String> {

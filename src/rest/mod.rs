@@ -130,6 +130,7 @@ mod tests {
         route::Route,
         *,
     };
+    use crate::graphql::failure::Failure;
     use crate::{
         error::{Error, Kind, Result},
         graphql::types::Types,
@@ -219,7 +220,12 @@ mod tests {
             path: &values,
             query: None,
         };
-        let Answer { body, .. } = operation.answer(&response.data, &response.errors, &asked)?;
+        let failures: Vec<Failure> = response
+            .errors
+            .into_iter()
+            .map(|error| Failure::of_resolver(error, "r1"))
+            .collect();
+        let Answer { body, .. } = operation.answer(&response.data, &failures, &asked)?;
         Ok(String::from_utf8(body).unwrap())
     }
 

@@ -17,19 +17,8 @@ use crate::{
     },
 };
 
-/// Mutations that hand out a secret or a login: for them `Idempotency-Key` is ignored. Source: the protocol.
-pub const WITHOUT_KEYS: &[&str] = &[
-    "register",
-    "login",
-    "logout",
-    "changePassword",
-    "createApiKey",
-    "createWebhook",
-    "createSocketTicket",
-];
-
 /// Describes all routes. `public_url` is the public origin without a slash at its end; `without_keys` names the
-/// mutation fields that take no `Idempotency-Key`, usually [`WITHOUT_KEYS`].
+/// mutation fields that take no `Idempotency-Key`.
 pub fn document(rest: &Rest, types: &Types, public_url: &str, without_keys: &[&str]) -> Value {
     let mut document = Document {
         types,
@@ -785,7 +774,12 @@ mod tests {
 
     fn described(source: &str) -> Value {
         let rest = fixtures::load(source).unwrap();
-        document(&rest, fixtures::types(), "https://chat.example", WITHOUT_KEYS)
+        document(
+            &rest,
+            fixtures::types(),
+            "https://chat.example",
+            crate::gate::rules::WITHOUT_IDEMPOTENCY,
+        )
     }
 
     fn success<'a>(document: &'a Value, path: &str, method: &str) -> &'a Value {

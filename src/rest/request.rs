@@ -1,6 +1,7 @@
 //! A request becomes the variables of its operation.
 
 use async_graphql::{Variables, parser::types::BaseType};
+use percent_encoding::percent_decode_str;
 use serde_json::{Number, Value as Json};
 use url::form_urlencoded;
 
@@ -31,7 +32,13 @@ impl Operation {
     ) -> Result<Variables> {
         let takes = |wanted: Source| self.variables.iter().any(|variable| variable.source == wanted);
         let query: Vec<(String, String)> = match query {
-            Some(query) if takes(Source::Query) => form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            Some(query) if takes(Source::Query) => {
+                // The parser would put other characters in the place of what is no UTF-8.
+                if percent_decode_str(query).decode_utf8().is_err() {
+                    return Err(Error::bad_request("", "the query string is not UTF-8"));
+                }
+                form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+            }
             _ => Vec::new(),
         };
         let body = if takes(Source::Body) || takes(Source::Member) {
@@ -391,5 +398,9 @@ mod tests {
             "/kinds/1"
         );
         assert_eq!(query("Delete", "").unwrap_err().1.unwrap(), "/id");
+        assert_eq!(
+            query("Events", "after=%ff"),
+            bad_request("", "the query string is not UTF-8")
+        );
     }
 }

@@ -112,7 +112,7 @@ pub async fn create(permit: &Permit, new: New) -> Result<trigger::Model> {
     let new = New {
         name: checks.name("name", &new.name, NAME),
         description: checks.text("description", &new.description, DESCRIPTION),
-        content: checks.name("content", &new.content, TRIGGER_CONTENT),
+        content: checks.text("content", &new.content, TRIGGER_CONTENT),
         ..new
     };
     checks.done()?;
@@ -168,7 +168,7 @@ pub async fn update(permit: &Permit, id: Uuid, change: Change) -> Result<trigger
             .map(|text| checks.text("description", &text, DESCRIPTION)),
         content: change
             .content
-            .map(|text| checks.name("content", &text, TRIGGER_CONTENT)),
+            .map(|text| checks.text("content", &text, TRIGGER_CONTENT)),
         is_public: change.is_public,
     };
     checks.done()?;
@@ -306,9 +306,12 @@ impl Operation for Activate {
             return Err(Error::new(Kind::Conflict, message).with("revision", trigger.revision));
         }
         if store::activate(tx, self.member, &trigger).await? {
+            let is_first = !store::was_activated(tx, self.member, trigger.id).await?;
             store::receipt(tx, self.receipt, self.member, ConsentKind::Activated, Some(&trigger)).await?;
-            tx.execute_all(xp::award(tx, self.member, xp::TRIGGER_ACTIVATED))
-                .await?;
+            if is_first {
+                tx.execute_all(xp::award(tx, self.member, xp::TRIGGER_ACTIVATED))
+                    .await?;
+            }
         }
         profiles::row(tx, self.member).await
     }

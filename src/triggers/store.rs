@@ -6,7 +6,7 @@ use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
 use crate::{
     error::{Error, Kind, Result},
     gate::{Permit, Sql, Tx, any_uuid, sql, uuids},
-    text::{fold, like},
+    text::{could_be_username, fold, like},
 };
 
 /// A part of the list.
@@ -55,10 +55,16 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<trigger::Model>> {
     let mut conditions = vec!["(t.is_public OR t.creator_id = ?)"];
     let mut values: Vec<Value> = vec![permit.member()?.member.into()];
     if let Some(search) = &page.search {
+        let Some(pattern) = like(search) else {
+            return Ok(Vec::new());
+        };
         conditions.push("t.search_key LIKE ? ESCAPE '\\'");
-        values.push(like(search).into());
+        values.push(pattern.into());
     }
     if let Some(creator) = &page.creator {
+        if !could_be_username(creator) {
+            return Ok(Vec::new());
+        }
         conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)");
         values.push(creator.as_str().into());
     }
@@ -78,8 +84,19 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<trigger::Model>> {
         .await?)
 }
 
+/// Holds a member until the end of the transaction, so that what is counted of theirs is right at the commit. SQLite has
+/// one writer anyway.
+async fn hold(tx: &Tx<'_>, member: Uuid) -> Result<()> {
+    if tx.backend() == DbBackend::Postgres {
+        let text = "SELECT 1 FROM members WHERE id = ? FOR NO KEY UPDATE";
+        tx.execute(text, [member.into()]).await?;
+    }
+    Ok(())
+}
+
 /// Writes a trigger, then what goes with it.
 pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New, then: Vec<Sql>) -> Result<trigger::Model> {
+    hold(tx, creator).await?;
     let row = trigger::Model {
         id,
         creator_id: creator,
@@ -173,6 +190,7 @@ pub async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
 
 /// Whether the consent is new: to a trigger that was not active, or not in this revision.
 pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Result<bool> {
+    hold(tx, member).await?;
     let active = "SELECT count(*) FROM activations WHERE member_id = ? AND trigger_id <> ?";
     let count = sql(tx.backend(), active, [member.into(), trigger.id.into()]);
     let count: i64 = one(tx, count).await?.try_get_by_index(0)?;
@@ -194,6 +212,17 @@ pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Re
         )
         .await?;
     Ok(changed > 0)
+}
+
+/// Whether the member has activated the trigger at any time before: there is a receipt.
+pub async fn was_activated(tx: &Tx<'_>, member: Uuid, trigger: Uuid) -> Result<bool> {
+    let receipts = sql(
+        tx.backend(),
+        "SELECT count(*) FROM consents WHERE member_id = ? AND trigger_id = ? AND kind = ?",
+        [member.into(), trigger.into(), ConsentKind::Activated.wire().into()],
+    );
+    let count: i64 = one(tx, receipts).await?.try_get_by_index(0)?;
+    Ok(count > 0)
 }
 
 /// Whether it was active.

@@ -171,6 +171,7 @@ const MODERATE: Rule = Rule {
     anonymous: false,
     role: Role::Moderator,
     scope: Some(Scope::Moderate),
+    login: false,
 };
 
 #[test]

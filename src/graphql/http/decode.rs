@@ -313,4 +313,48 @@ mod tests {
         assert!(check_method(&Method::POST, OperationType::Mutation).is_ok());
         assert!(check_method(&Method::GET, OperationType::Query).is_ok());
     }
+
+    /// What the library's own extractor for axum makes of the same request.
+    async fn extracted(method: Method, query: &str, body: &str) -> Vec<async_graphql::Request> {
+        use async_graphql::BatchRequest;
+        use async_graphql_axum::{GraphQLBatchRequest, rejection::GraphQLRejection};
+        use axum::extract::FromRequest;
+
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(format!("/graphql?{query}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(axum::body::Body::from(body.to_owned()))
+            .unwrap();
+        let extracted = GraphQLBatchRequest::<GraphQLRejection>::from_request(request, &()).await;
+        match extracted.unwrap_or_else(|_| panic!("{body}")).into_inner() {
+            BatchRequest::Single(request) => vec![request],
+            BatchRequest::Batch(requests) => requests,
+        }
+    }
+
+    #[tokio::test]
+    async fn well_formed_requests_are_read_as_the_library_reads_them() {
+        let bodies = [
+            r#"{"query": "{ a }"}"#,
+            r#"{"query": "query Q($x: Int) { a(x: $x) }", "operationName": "Q", "variables": {"x": 1}}"#,
+            r#"{"operationName": null, "variables": null, "extensions": {"k": [1]}, "query": "{ \u0061 }"}"#,
+            r#"[{"query": "{ a }"}, {"query": "{ b }", "variables": {"y": {"z": [null, "é"]}}}]"#,
+        ];
+        let mut pairs = Vec::new();
+        for body in bodies {
+            pairs.push((post(body).unwrap(), extracted(Method::POST, "", body).await));
+        }
+        let query = "query=%7B+a+%7D&variables=%7B%22x%22%3A1%7D";
+        pairs.push((get(query).unwrap(), extracted(Method::GET, query, "").await));
+        for (decoded, extracted) in pairs {
+            assert_eq!(decoded.requests.len(), extracted.len());
+            for (ours, theirs) in decoded.requests.iter().zip(extracted) {
+                assert_eq!(ours.query, theirs.query);
+                assert_eq!(ours.operation_name, theirs.operation_name);
+                let variables = json!(ours.variables.clone().unwrap_or_default());
+                assert_eq!(variables, serde_json::to_value(theirs.variables).unwrap());
+            }
+        }
+    }
 }

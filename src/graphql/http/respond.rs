@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
 use super::Format;
@@ -123,6 +123,10 @@ pub fn refuse(format: Format, error: &Error) -> Response<Bytes> {
     }
     if let Some(seconds) = error.retry_after() {
         insert(RETRY_AFTER, seconds.to_string());
+    }
+    if error.status() == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 15.5.2: what would help must be said.
+        insert(WWW_AUTHENTICATE, "Bearer".to_owned());
     }
     response
 }
