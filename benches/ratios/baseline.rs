@@ -50,6 +50,7 @@ async fn open(database: &Path, connections: u32) -> Result<SqlitePool, sqlx::Err
     let options = SqliteConnectOptions::new()
         .filename(database)
         .busy_timeout(Duration::from_secs(10))
+        .row_buffer_size(1_024)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", "-2048");
@@ -134,9 +135,8 @@ struct Trigger {
 async fn triggers(State(pools): State<Arc<Pools>>) -> Answer<Triggers> {
     let rows = sqlx::query_as::<_, (Uuid, String, String, bool, String)>(
         "SELECT t.id, t.name, t.description, t.is_public, m.username FROM triggers t
-         JOIN members m ON m.id = t.creator_id WHERE t.is_public ORDER BY t.id DESC LIMIT ?",
+         JOIN members m ON m.id = t.creator_id WHERE t.is_public ORDER BY t.id DESC LIMIT 50",
     )
-    .bind(50)
     .fetch_all(&pools.read)
     .await
     .map_err(failed)?;

@@ -128,7 +128,9 @@ pub async fn fill(path: &Path) -> Result<(), Box<dyn Error>> {
     .await?;
 
     transaction.commit().await?;
-    sea_orm::sqlx::raw_sql("ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")
+    // With a limit, as `PRAGMA optimize` has one: without, samples of values are kept, and SQLite prepares every
+    // statement anew for each value that it compares with them.
+    sea_orm::sqlx::raw_sql("PRAGMA analysis_limit = 1000; ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")
         .execute(&mut connection)
         .await?;
     Ok(connection.close().await?)

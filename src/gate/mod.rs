@@ -36,7 +36,7 @@ use idempotency::{Claim, Once};
 use log::Happened;
 use rules::Rule;
 use writer::Writer;
-pub use writer::{Operation, Tx};
+pub use writer::{Operation, Sql, Tx};
 
 /// What every API key starts with, so that one is recognised wherever it turns up.
 pub const KEY_PREFIX: &str = "bsc_";

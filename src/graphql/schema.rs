@@ -89,11 +89,7 @@ impl RootQuery {
                 profiles::by_member(&permit, loaders, uuid).await?,
                 &permit,
             )),
-            IdKind::Trigger => Node::Trigger(Trigger::new(
-                triggers::by_id(&permit, loaders, uuid).await?,
-                None,
-                &permit,
-            )),
+            IdKind::Trigger => Node::Trigger(Trigger::new(triggers::by_id(&permit, loaders, uuid).await?, &permit)),
             IdKind::Event => Node::Event(Event::new(events::by_id(&permit, uuid).await?, &permit)),
             IdKind::Key => Node::ApiKey(ApiKey::new(accounts::key(&permit, uuid).await?)),
             IdKind::Login => Node::Login(Login::new(accounts::login(&permit, uuid).await?, &permit)),

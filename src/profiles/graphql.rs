@@ -131,7 +131,7 @@ impl Profile {
     /// The triggers that this member has activated, first activated first; to others only the public ones.
     async fn triggers(&self, ctx: &Context<'_>) -> Result<Many<'_, Trigger>> {
         let rows = triggers::active(&self.permit, loaders(ctx), self.row.id).await?;
-        let triggers = rows.into_iter().map(|row| Trigger::new(row, None, &self.permit));
+        let triggers = rows.into_iter().map(|row| Trigger::new(row, &self.permit));
         Ok(Many::Owned(triggers.collect()))
     }
 }

@@ -1,5 +1,7 @@
 //! Members as others see them: profiles, who may see them, and the XP that they earn.
 
+use std::sync::Arc;
+
 use entity::member;
 use serde::Serialize;
 use uuid::Uuid;
@@ -23,9 +25,11 @@ pub use store::{Order, Page};
 /// # Errors
 ///
 /// `NOT_FOUND`, and `PROFILE_PRIVATE` for others than its owner and moderators.
-pub async fn by_username(permit: &Permit, loaders: &Loaders, username: &str) -> Result<member::Model> {
+pub async fn by_username(permit: &Permit, loaders: &Loaders, username: &str) -> Result<Arc<member::Model>> {
     let found = loaders.member_by_username(username.to_ascii_lowercase()).await?;
-    permit.see(found.ok_or_else(|| Error::not_found("profile"))?, may_see)
+    permit.see(found.ok_or_else(|| Error::not_found("profile"))?, |caller, row| {
+        may_see(caller, row)
+    })
 }
 
 /// The profile of a member.
@@ -33,9 +37,11 @@ pub async fn by_username(permit: &Permit, loaders: &Loaders, username: &str) -> 
 /// # Errors
 ///
 /// As [`by_username`].
-pub async fn by_member(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<member::Model> {
+pub async fn by_member(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<Arc<member::Model>> {
     let found = loaders.member(member).await?;
-    permit.see(found.ok_or_else(|| Error::not_found("profile"))?, may_see)
+    permit.see(found.ok_or_else(|| Error::not_found("profile"))?, |caller, row| {
+        may_see(caller, row)
+    })
 }
 
 /// The caller's own member row.
@@ -43,7 +49,7 @@ pub async fn by_member(permit: &Permit, loaders: &Loaders, member: Uuid) -> Resu
 /// # Errors
 ///
 /// `UNAUTHENTICATED` for nobody.
-pub async fn own(permit: &Permit, loaders: &Loaders) -> Result<member::Model> {
+pub async fn own(permit: &Permit, loaders: &Loaders) -> Result<Arc<member::Model>> {
     by_member(permit, loaders, permit.member()?.member).await
 }
 
@@ -52,7 +58,7 @@ pub async fn own(permit: &Permit, loaders: &Loaders) -> Result<member::Model> {
 /// # Errors
 ///
 /// `NOT_FOUND`.
-pub async fn user(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<member::Model> {
+pub async fn user(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<Arc<member::Model>> {
     let found = loaders.member(member).await?;
     permit.see(found.ok_or_else(|| Error::not_found("user"))?, |_, _| Ok(()))
 }

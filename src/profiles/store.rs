@@ -1,11 +1,11 @@
 use entity::member;
-use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, Set, Unchanged, Value};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, Set, Unchanged, Value};
 use uuid::Uuid;
 
-use super::{Change, search_key};
+use super::{Change, search_key, xp::Reason};
 use crate::{
     error::{Error, Result},
-    gate::{Permit, Tx, any_text, any_uuid, sql, texts, uuids},
+    gate::{Permit, Sql, Tx, any_text, any_uuid, sql, texts, uuids},
     text::{could_be_username, like},
 };
 
@@ -125,4 +125,36 @@ pub async fn by_id(db: &impl ConnectionTrait, id: Uuid) -> Result<member::Model>
     );
     let found = member::Entity::find().from_raw_sql(statement).one(db).await?;
     found.ok_or_else(|| Error::not_found("member"))
+}
+
+/// Counts what was earned against the day's cap and gives it, if it is within.
+pub fn award(tx: &Tx<'_>, member: Uuid, day: i32, reason: Reason) -> Vec<Sql> {
+    let counted: [Value; 5] = [
+        member.into(),
+        reason.name.into(),
+        day.into(),
+        reason.amount.into(),
+        reason.daily_cap.into(),
+    ];
+    let given: [Value; 2] = [reason.amount.into(), member.into()];
+    match tx.backend() {
+        DbBackend::Sqlite => vec![
+            Sql::new(
+                "INSERT INTO xp_days (member_id, reason, day, amount) VALUES (?, ?, ?, ?)
+                 ON CONFLICT (member_id, reason, day) DO UPDATE SET amount = xp_days.amount + excluded.amount
+                 WHERE xp_days.amount + excluded.amount <= ?",
+                counted,
+            ),
+            // `changes()` is what the statement before changed.
+            Sql::new("UPDATE members SET xp = xp + ? WHERE id = ? AND changes() > 0", given),
+        ],
+        _ => vec![Sql::new(
+            "WITH counted AS (
+                 INSERT INTO xp_days (member_id, reason, day, amount) VALUES (?, ?, ?, ?)
+                 ON CONFLICT (member_id, reason, day) DO UPDATE SET amount = xp_days.amount + excluded.amount
+                 WHERE xp_days.amount + excluded.amount <= ? RETURNING amount)
+             UPDATE members SET xp = xp + ? WHERE id = ? AND EXISTS (SELECT FROM counted)",
+            counted.into_iter().chain(given),
+        )],
+    }
 }

@@ -2,7 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::{error::Result, gate::Tx, time};
+use super::store;
+use crate::{
+    gate::{Sql, Tx},
+    time,
+};
 
 /// What earns XP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,31 +50,10 @@ pub fn level(xp: i32) -> i32 {
     level.max(1)
 }
 
-/// Gives a member XP in the transaction of what earned it, unless the day's cap is reached.
-pub async fn award(tx: &Tx<'_>, member: Uuid, reason: Reason) -> Result<()> {
-    let day = tx.now() / time::DAY;
-    let counted = tx
-        .execute(
-            "INSERT INTO xp_days (member_id, reason, day, amount) VALUES (?, ?, ?, ?)
-             ON CONFLICT (member_id, reason, day) DO UPDATE SET amount = xp_days.amount + excluded.amount
-             WHERE xp_days.amount + excluded.amount <= ?",
-            [
-                member.into(),
-                reason.name.into(),
-                (day as i32).into(),
-                reason.amount.into(),
-                reason.daily_cap.into(),
-            ],
-        )
-        .await?;
-    if counted > 0 {
-        tx.execute(
-            "UPDATE members SET xp = xp + ? WHERE id = ?",
-            [reason.amount.into(), member.into()],
-        )
-        .await?;
-    }
-    Ok(())
+/// The statements that give a member XP, unless the day's cap is reached: for the transaction of what earned it.
+pub fn award(tx: &Tx<'_>, member: Uuid, reason: Reason) -> Vec<Sql> {
+    let day = (tx.now() / time::DAY) as i32;
+    store::award(tx, member, day, reason)
 }
 
 #[cfg(test)]

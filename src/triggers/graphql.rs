@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
-use entity::{consent, member, trigger};
+use entity::{consent, trigger};
 use uuid::Uuid;
 
 use super::{Change, ConsentKind, New, Page, Pause};
@@ -26,17 +26,14 @@ use crate::{
 #[derive(Clone)]
 pub struct Trigger {
     row: Arc<trigger::Model>,
-    /// Where it came along with the trigger.
-    creator: Option<Arc<member::Model>>,
     permit: Permit,
 }
 
 impl Trigger {
     /// Of a row that the caller may see.
-    pub fn new(row: impl Into<Arc<trigger::Model>>, creator: Option<Arc<member::Model>>, permit: &Permit) -> Self {
+    pub fn new(row: impl Into<Arc<trigger::Model>>, permit: &Permit) -> Self {
         Self {
             row: row.into(),
-            creator,
             permit: permit.clone(),
         }
     }
@@ -67,12 +64,7 @@ impl Trigger {
 
     /// Who wrote it.
     async fn creator(&self, ctx: &Context<'_>) -> Result<One<User>> {
-        let row = match &self.creator {
-            Some(row) => row.clone(),
-            None => profiles::user(&self.permit, loaders(ctx), self.row.creator_id)
-                .await?
-                .into(),
-        };
+        let row = profiles::user(&self.permit, loaders(ctx), self.row.creator_id).await?;
         Ok(One(User::new(row, &self.permit)))
     }
 
@@ -140,7 +132,7 @@ impl Consent {
         };
         let row = loaders(ctx).trigger(id).await?;
         let row = row.and_then(|row| self.permit.see(row, triggers::may_see).ok());
-        Ok(row.map(|row| Trigger::new(row, None, &self.permit)))
+        Ok(row.map(|row| Trigger::new(row, &self.permit)))
     }
 
     /// The revision of the trigger that it is about.
@@ -273,7 +265,7 @@ impl TriggerQuery {
     ) -> Result<Option<Trigger>> {
         let permit = permit(ctx)?;
         let row = triggers::by_id(&permit, loaders(ctx), trigger_id(&id)?).await?;
-        Ok(Some(Trigger::new(row, None, &permit)))
+        Ok(Some(Trigger::new(row, &permit)))
     }
 
     /// Public triggers and the caller's own, newest first.
@@ -299,10 +291,7 @@ impl TriggerQuery {
             },
         )
         .await?;
-        let rows = rows
-            .into_iter()
-            .map(|listed| Trigger::new(listed.trigger, Some(listed.creator), &permit))
-            .collect();
+        let rows = rows.into_iter().map(|row| Trigger::new(row, &permit)).collect();
         Ok(Some(TriggerConnection::forwards(rows, first, after.is_some())))
     }
 }
@@ -327,7 +316,7 @@ impl TriggerMutation {
         let permit = permit_once(ctx, &new)?;
         let row = triggers::create(&permit, new).await?;
         Ok(Some(CreateTriggerPayload {
-            trigger: Trigger::new(row, None, &permit),
+            trigger: Trigger::new(row, &permit),
         }))
     }
 
@@ -348,7 +337,7 @@ impl TriggerMutation {
         let permit = permit_once(ctx, &(&*id, &change))?;
         let row = triggers::update(&permit, trigger_id(&id)?, change).await?;
         Ok(Some(UpdateTriggerPayload {
-            trigger: Trigger::new(row, None, &permit),
+            trigger: Trigger::new(row, &permit),
         }))
     }
 
@@ -361,7 +350,7 @@ impl TriggerMutation {
         let permit = permit_once(ctx, &*id)?;
         let row = triggers::delete(&permit, trigger_id(&id)?).await?;
         Ok(Some(DeleteTriggerPayload {
-            trigger: Trigger::new(row, None, &permit),
+            trigger: Trigger::new(row, &permit),
         }))
     }
 

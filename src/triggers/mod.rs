@@ -17,7 +17,7 @@ use crate::{
 pub mod graphql;
 mod store;
 
-pub use store::{Listed, Page};
+pub use store::Page;
 
 /// How many triggers a member may have written.
 pub const MOST_WRITTEN: u64 = 1_000;
@@ -64,8 +64,8 @@ pub async fn by_id(permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<trigg
     permit.see(found.ok_or_else(|| Error::not_found("trigger"))?, may_see)
 }
 
-/// Public triggers and the caller's own, newest first, each with its creator.
-pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
+/// Public triggers and the caller's own, newest first.
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<trigger::Model>> {
     store::list(permit, page).await
 }
 
@@ -139,9 +139,8 @@ impl Operation for Create {
             tx.emit(EventKind::TriggerShared, self.id, Some(self.creator), self.id)
                 .await?;
         }
-        let row = store::insert(tx, self.id, self.creator, &self.new).await?;
-        xp::award(tx, self.creator, xp::TRIGGER_CREATED).await?;
-        Ok(row)
+        let award = xp::award(tx, self.creator, xp::TRIGGER_CREATED);
+        store::insert(tx, self.id, self.creator, &self.new, award).await
     }
 }
 
@@ -310,7 +309,8 @@ impl Operation for Activate {
             let is_first = !store::was_activated(tx, self.member, trigger.id).await?;
             store::receipt(tx, self.receipt, self.member, ConsentKind::Activated, Some(&trigger)).await?;
             if is_first {
-                xp::award(tx, self.member, xp::TRIGGER_ACTIVATED).await?;
+                tx.execute_all(xp::award(tx, self.member, xp::TRIGGER_ACTIVATED))
+                    .await?;
             }
         }
         profiles::row(tx, self.member).await

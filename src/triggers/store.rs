@@ -1,13 +1,11 @@
-use std::{collections::HashMap, sync::Arc};
-
-use entity::{consent, member, trigger};
+use entity::{consent, trigger};
 use sea_orm::{ActiveModelTrait, DbBackend, EntityTrait, FromQueryResult, QueryResult, Set, Value};
 use uuid::Uuid;
 
 use super::{ConsentKind, MOST_ACTIVE, MOST_WRITTEN, New};
 use crate::{
     error::{Error, Kind, Result},
-    gate::{Permit, Tx, any_uuid, sql, uuids},
+    gate::{Permit, Sql, Tx, any_uuid, sql, uuids},
     text::{could_be_username, fold, like},
 };
 
@@ -20,13 +18,6 @@ pub struct Page {
     /// The trigger to start after.
     pub after: Option<Uuid>,
     pub limit: u64,
-}
-
-/// A trigger with who wrote it.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub trigger: trigger::Model,
-    pub creator: Arc<member::Model>,
 }
 
 pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<trigger::Model>> {
@@ -59,7 +50,7 @@ pub async fn active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, trig
     Ok(rows.into_iter().map(|row| (row.member_id, row.trigger)).collect())
 }
 
-pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<trigger::Model>> {
     let backend = permit.gate().backend();
     let mut conditions = vec!["(t.is_public OR t.creator_id = ?)"];
     let mut values: Vec<Value> = vec![permit.member()?.member.into()];
@@ -81,38 +72,16 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<Listed>> {
         conditions.push("t.id < ?");
         values.push(after.into());
     }
-    values.push(page.limit.into());
+    // No parameter: SQLite prepares a statement anew for each value of one in LIMIT. There are a hundred at most.
     let text = format!(
-        "SELECT t.* FROM triggers t WHERE {} ORDER BY t.id DESC LIMIT ?",
-        conditions.join(" AND ")
+        "SELECT t.* FROM triggers t WHERE {} ORDER BY t.id DESC LIMIT {}",
+        conditions.join(" AND "),
+        page.limit
     );
-    let triggers = trigger::Entity::find()
+    Ok(trigger::Entity::find()
         .from_raw_sql(sql(backend, &text, values))
         .all(permit.read())
-        .await?;
-
-    let mut creators: Vec<Uuid> = triggers.iter().map(|trigger| trigger.creator_id).collect();
-    creators.sort_unstable();
-    creators.dedup();
-    let text = format!("SELECT * FROM members WHERE {}", any_uuid(backend, "id"));
-    let statement = sql(backend, &text, [uuids(backend, &creators)]);
-    let creators: HashMap<Uuid, Arc<member::Model>> = member::Entity::find()
-        .from_raw_sql(statement)
-        .all(permit.read())
-        .await?
-        .into_iter()
-        .map(|member| (member.id, Arc::new(member)))
-        .collect();
-    // A creator who has gone in between took the trigger along.
-    Ok(triggers
-        .into_iter()
-        .filter_map(|trigger| {
-            Some(Listed {
-                creator: creators.get(&trigger.creator_id)?.clone(),
-                trigger,
-            })
-        })
-        .collect())
+        .await?)
 }
 
 /// Holds a member until the end of the transaction, so that what is counted of theirs is right at the commit. SQLite has
@@ -125,7 +94,8 @@ async fn hold(tx: &Tx<'_>, member: Uuid) -> Result<()> {
     Ok(())
 }
 
-pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New) -> Result<trigger::Model> {
+/// Writes a trigger, then what goes with it.
+pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New, then: Vec<Sql>) -> Result<trigger::Model> {
     hold(tx, creator).await?;
     let row = trigger::Model {
         id,
@@ -139,29 +109,28 @@ pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New) -> Result<t
         revision: 1,
         created_at: tx.now(),
     };
-    let written = tx
-        .execute(
-            "INSERT INTO triggers (id, creator_id, name, name_key, description, content, is_public, revision, search_key,
+    let insert = Sql::new(
+        "INSERT INTO triggers (id, creator_id, name, name_key, description, content, is_public, revision, search_key,
                  created_at)
-             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM triggers WHERE creator_id = ?) < ?",
-            [
-                row.id.into(),
-                row.creator_id.into(),
-                row.name.as_str().into(),
-                row.name_key.as_str().into(),
-                row.description.as_str().into(),
-                row.content.as_str().into(),
-                row.is_public.into(),
-                row.revision.into(),
-                row.search_key.as_str().into(),
-                row.created_at.into(),
-                creator.into(),
-                (MOST_WRITTEN as i64).into(),
-            ],
-        )
-        .await
-        .map_err(taken)?;
-    if written == 0 {
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM triggers WHERE creator_id = ?) < ?
+             RETURNING id",
+        [
+            row.id.into(),
+            row.creator_id.into(),
+            row.name.as_str().into(),
+            row.name_key.as_str().into(),
+            row.description.as_str().into(),
+            row.content.as_str().into(),
+            row.is_public.into(),
+            row.revision.into(),
+            row.search_key.as_str().into(),
+            row.created_at.into(),
+            creator.into(),
+            (MOST_WRITTEN as i64).into(),
+        ],
+    );
+    let written = tx.query_then(insert, then).await.map_err(taken)?;
+    if written.is_empty() {
         let message = format!("a member may have written {MOST_WRITTEN} triggers at most");
         return Err(Error::new(Kind::Conflict, message));
     }
