@@ -8,33 +8,31 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use sea_orm::{DatabaseConnection, DbBackend};
-use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     config::Database,
     doorbell::Doorbell,
     error::{Error, Kind, Result},
     meter::{Bucket, Budget, Meter, Taken},
-    time,
 };
 
+mod background;
 pub mod callers;
 mod db;
 pub mod idempotency;
 pub mod log;
+mod permit;
 pub mod rules;
 pub mod sessions;
 mod writer;
 
-use callers::{Caller, Callers, Found, Known, Proof, Via};
+use callers::{Caller, Callers, Found, Proof, Via};
 use db::Db;
 pub use db::{STATEMENTS, any_text, any_uuid, sql, texts, uuids};
-use idempotency::{Claim, Once};
 use log::Happened;
-use rules::Rule;
+pub use permit::{Admission, Permit, System, Unchecked};
 use writer::Writer;
 pub use writer::{Operation, Sql, Tx};
 
@@ -42,11 +40,6 @@ pub use writer::{Operation, Sql, Tx};
 pub const KEY_PREFIX: &str = "bsc_";
 /// What every socket ticket starts with.
 pub const TICKET_PREFIX: &str = "bst_";
-
-/// How often a node looks into the log for what changed about callers, whether the doorbell rang or not.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often what has expired is removed.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Root fields a minute; 0 is no limit.
 #[derive(Clone, Copy, Debug)]
@@ -117,8 +110,8 @@ impl Gate {
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
         let seq = log::last_seq(gate.reader(), log::CALLERS).await?;
         gate.0.callers.caught_up();
-        let follower = db::counted_as("follower", follow(gate.clone(), seq));
-        for work in [follower.boxed(), sweep(gate.clone()).boxed()] {
+        let follower = db::counted_as("follower", background::follow(gate.clone(), seq));
+        for work in [follower.boxed(), background::sweep(gate.clone()).boxed()] {
             tokio::spawn(gate.0.closing.clone().run_until_cancelled_owned(work));
         }
         Ok(gate)
@@ -207,10 +200,7 @@ impl Gate {
 
     /// Charges a caller for `cost` root fields: all or nothing, before anything runs. What is free charges nothing.
     pub async fn charge(&self, caller: &Caller, cost: u32, idempotency_key: Option<String>) -> Charged {
-        let (bucket, limit) = match caller {
-            Caller::Anonymous(address) => (Bucket::address(*address), self.0.limits.anonymous),
-            Caller::Member(known) => (Bucket::Member(known.member), self.0.limits.member),
-        };
+        let (bucket, limit) = self.bucket(caller);
         let budget = if limit == 0 {
             None
         } else if cost == 0 {
@@ -227,37 +217,32 @@ impl Gate {
                 }
             }
         };
-        let admission = Admission(Arc::new(Admitted {
-            gate: self.clone(),
-            caller: caller.clone(),
-            idempotency_key,
-        }));
         Charged {
-            admission: Ok(admission),
+            admission: Ok(Admission::new(self, caller, idempotency_key)),
             budget,
         }
     }
 
     /// The caller's budget as it stands; none where no limit is set.
     pub async fn budget(&self, caller: &Caller) -> Option<Budget> {
-        let (bucket, limit) = match caller {
-            Caller::Anonymous(address) => (Bucket::address(*address), self.0.limits.anonymous),
-            Caller::Member(known) => (Bucket::Member(known.member), self.0.limits.member),
-        };
+        let (bucket, limit) = self.bucket(caller);
         if limit == 0 {
             return None;
         }
         Some(self.0.meter.peek(&bucket, limit).await)
     }
 
+    fn bucket(&self, caller: &Caller) -> (Bucket, u32) {
+        match caller {
+            Caller::Anonymous(address) => (Bucket::address(*address), self.0.limits.anonymous),
+            Caller::Member(known) => (Bucket::Member(known.member), self.0.limits.member),
+        }
+    }
+
     /// A permit for work without a caller.
     pub fn system(&self, work: System) -> Permit {
         tracing::trace!(?work, "system permit");
-        Permit(Arc::new(Permitted {
-            gate: self.clone(),
-            caller: Caller::Anonymous(IpAddr::from([127, 0, 0, 1])),
-            claim: None,
-        }))
+        Permit::new(self, Caller::Anonymous(IpAddr::from([127, 0, 0, 1])), None)
     }
 
     /// The limits, the failed logins and the tickets.
@@ -327,174 +312,6 @@ fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Proof that a caller was charged for a request. The root fields of the request make permits of it.
-#[derive(Clone)]
-pub struct Admission(Arc<Admitted>);
-
-struct Admitted {
-    gate: Gate,
-    caller: Caller,
-    idempotency_key: Option<String>,
-}
-
-impl Admission {
-    pub fn caller(&self) -> &Caller {
-        &self.0.caller
-    }
-
-    /// # Errors
-    ///
-    /// What [`Caller::may`] refuses.
-    pub fn permit(&self, rule: &Rule) -> Result<Permit> {
-        self.permit_with(rule, None)
-    }
-
-    /// A permit for a mutation that takes an idempotency key: if the request brought one, what the permit writes
-    /// ([`Permit::write_once`]) happens once for this field and these arguments.
-    ///
-    /// # Errors
-    ///
-    /// What [`Caller::may`] refuses.
-    pub fn permit_once(&self, rule: &Rule, field: &'static str, arguments: &impl Serialize) -> Result<Permit> {
-        let claim = match (&self.0.idempotency_key, self.0.caller.member()) {
-            (Some(key), Some(known)) => Some(Claim::new(known.member, key, field, arguments)?),
-            _ => None,
-        };
-        self.permit_with(rule, claim)
-    }
-
-    fn permit_with(&self, rule: &Rule, claim: Option<Claim>) -> Result<Permit> {
-        self.0.caller.may(rule)?;
-        Ok(Permit(Arc::new(Permitted {
-            gate: self.0.gate.clone(),
-            caller: self.0.caller.clone(),
-            claim,
-        })))
-    }
-}
-
-/// Leave to reach the database for one admitted field, or for a [`System`] work. Cheap to clone: what a field returns
-/// carries it on.
-#[derive(Clone)]
-pub struct Permit(Arc<Permitted>);
-
-struct Permitted {
-    gate: Gate,
-    caller: Caller,
-    claim: Option<Claim>,
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Permit({:?})", self.0.caller)
-    }
-}
-
-impl Permit {
-    pub fn caller(&self) -> &Caller {
-        &self.0.caller
-    }
-
-    /// The member who is calling.
-    ///
-    /// # Errors
-    ///
-    /// `UNAUTHENTICATED` where it is nobody.
-    pub fn member(&self) -> Result<&Known> {
-        self.caller()
-            .member()
-            .ok_or_else(|| Error::new(Kind::Unauthenticated, "log in first"))
-    }
-
-    pub fn gate(&self) -> &Gate {
-        &self.0.gate
-    }
-
-    /// Connections that only read.
-    pub fn read(&self) -> &DatabaseConnection {
-        self.0.gate.reader()
-    }
-
-    /// Runs an operation; it is on disk when this answers.
-    ///
-    /// # Errors
-    ///
-    /// The operation's own, and `UNAVAILABLE` when too much is waiting.
-    pub async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
-        self.0.gate.writer().write(operation).await
-    }
-
-    /// As [`write`](Self::write), once for the request's idempotency key if it has one.
-    ///
-    /// # Errors
-    ///
-    /// Also `IDEMPOTENCY_CONFLICT`.
-    pub async fn write_once<O>(&self, operation: O) -> Result<O::Output>
-    where
-        O: Operation,
-        O::Output: Serialize + DeserializeOwned + Sync,
-    {
-        match &self.0.claim {
-            Some(claim) => {
-                self.write(Once {
-                    claim: claim.clone(),
-                    operation,
-                })
-                .await
-            }
-            None => self.write(operation).await,
-        }
-    }
-
-    /// Opens a row that a loader fetched, if `decide` lets this caller see it.
-    ///
-    /// # Errors
-    ///
-    /// What `decide` refuses.
-    pub fn see<T>(&self, row: Unchecked<T>, decide: impl FnOnce(&Caller, &T) -> Result<()>) -> Result<T> {
-        decide(self.caller(), &row.0)?;
-        Ok(row.0)
-    }
-
-    /// The permit of the member whom registration or login has just made of the caller.
-    pub(crate) fn logged_in(&self, member: &entity::member::Model, login: Uuid) -> Result<Permit> {
-        let now = time::now();
-        let role = member.role.parse().map_err(Error::internal)?;
-        let known = Known::new(
-            member.id,
-            member.username.clone(),
-            role,
-            Via::Login(login),
-            i64::MAX,
-            now,
-        );
-        Ok(Permit(Arc::new(Permitted {
-            gate: self.0.gate.clone(),
-            caller: Caller::Member(Arc::new(known)),
-            claim: None,
-        })))
-    }
-}
-
-/// A row of which nobody has asked yet whether the caller may see it.
-#[derive(Clone, Debug)]
-pub struct Unchecked<T>(T);
-
-impl<T> Unchecked<T> {
-    pub fn new(row: T) -> Self {
-        Self(row)
-    }
-}
-
-/// Work that nobody in particular asked for. Who uses which is a reviewed list (a test shows it).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum System {
-    /// Process-wide loaders: they fetch rows by key and decide nothing.
-    Load,
-    /// The operator's commands.
-    Operate,
-}
-
 struct Nothing;
 
 impl Operation for Nothing {
@@ -529,66 +346,6 @@ impl Operation for NoteUse {
             }
         };
         Ok(())
-    }
-}
-
-/// Reads what changed about callers, on this node and on others, and forgets them.
-async fn follow(gate: Gate, mut seq: i64) {
-    let mut bell = gate.0.doorbell.listen();
-    loop {
-        match changed_callers(&gate, seq).await {
-            Ok(last) => {
-                seq = last;
-                gate.0.callers.caught_up();
-            }
-            // Until the log can be read again, each request asks the database who is calling.
-            Err(error) => tracing::warn!(?error, "the log cannot be read"),
-        }
-        let rung = async {
-            while let Ok(subject) = bell.recv().await {
-                if subject == log::CALLERS {
-                    return;
-                }
-            }
-            std::future::pending().await
-        };
-        let _ = tokio::time::timeout(LOOK_EVERY, rung).await;
-    }
-}
-
-async fn changed_callers(gate: &Gate, seq: i64) -> Result<i64> {
-    const AT_ONCE: u64 = 1_000;
-    let last = log::last_seq(gate.reader(), log::CALLERS).await?;
-    if last == seq {
-        return Ok(seq);
-    }
-    // Further behind than a page, or a log that is shorter than it was: start from nothing.
-    if last < seq || last - seq > AT_ONCE as i64 {
-        gate.0.callers.forget_all();
-        return Ok(last);
-    }
-    let mut seen = seq;
-    for event in log::subject_events(gate.reader(), log::CALLERS, seq, AT_ONCE).await? {
-        gate.0.callers.forget(event.object_id);
-        seen = event.seq;
-    }
-    Ok(seen)
-}
-
-/// Removes what has expired.
-async fn sweep(gate: Gate) {
-    use tower_sessions::ExpiredDeletion;
-
-    let mut every = tokio::time::interval(SWEEP_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        if let Err(error) = sessions::Store::of(gate.clone()).delete_expired().await {
-            tracing::warn!(%error, "expired logins were not removed");
-        }
-        if let Err(error) = gate.writer().write(idempotency::Forget).await {
-            tracing::warn!(?error, "expired idempotency keys were not removed");
-        }
     }
 }
 

@@ -2,6 +2,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::join_all;
 
+use uuid::Uuid;
+
 use super::*;
 use crate::{
     accounts::{Operator, password::Password},

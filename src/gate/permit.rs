@@ -1,0 +1,195 @@
+//! What an admitted request may do: its admission, the permits of its fields, and the rows that they open.
+
+use std::{fmt, sync::Arc};
+
+use sea_orm::DatabaseConnection;
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use super::{
+    Gate,
+    callers::{Caller, Known, Via},
+    idempotency::{Claim, Once},
+    rules::Rule,
+    writer::Operation,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    time,
+};
+
+/// Proof that a caller was charged for a request. The root fields of the request make permits of it.
+#[derive(Clone)]
+pub struct Admission(Arc<Admitted>);
+
+struct Admitted {
+    gate: Gate,
+    caller: Caller,
+    idempotency_key: Option<String>,
+}
+
+impl Admission {
+    pub(super) fn new(gate: &Gate, caller: &Caller, idempotency_key: Option<String>) -> Self {
+        Self(Arc::new(Admitted {
+            gate: gate.clone(),
+            caller: caller.clone(),
+            idempotency_key,
+        }))
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.0.caller
+    }
+
+    /// # Errors
+    ///
+    /// What [`Caller::may`] refuses.
+    pub fn permit(&self, rule: &Rule) -> Result<Permit> {
+        self.permit_with(rule, None)
+    }
+
+    /// A permit for a mutation that takes an idempotency key: if the request brought one, what the permit writes
+    /// ([`Permit::write_once`]) happens once for this field and these arguments.
+    ///
+    /// # Errors
+    ///
+    /// What [`Caller::may`] refuses.
+    pub fn permit_once(&self, rule: &Rule, field: &'static str, arguments: &impl Serialize) -> Result<Permit> {
+        let claim = match (&self.0.idempotency_key, self.0.caller.member()) {
+            (Some(key), Some(known)) => Some(Claim::new(known.member, key, field, arguments)?),
+            _ => None,
+        };
+        self.permit_with(rule, claim)
+    }
+
+    fn permit_with(&self, rule: &Rule, claim: Option<Claim>) -> Result<Permit> {
+        self.0.caller.may(rule)?;
+        Ok(Permit::new(&self.0.gate, self.0.caller.clone(), claim))
+    }
+}
+
+/// Leave to reach the database for one admitted field, or for a [`System`] work. Cheap to clone: what a field returns
+/// carries it on.
+#[derive(Clone)]
+pub struct Permit(Arc<Permitted>);
+
+struct Permitted {
+    gate: Gate,
+    caller: Caller,
+    claim: Option<Claim>,
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({:?})", self.0.caller)
+    }
+}
+
+impl Permit {
+    pub(super) fn new(gate: &Gate, caller: Caller, claim: Option<Claim>) -> Self {
+        Self(Arc::new(Permitted {
+            gate: gate.clone(),
+            caller,
+            claim,
+        }))
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.0.caller
+    }
+
+    /// The member who is calling.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` where it is nobody.
+    pub fn member(&self) -> Result<&Known> {
+        self.caller()
+            .member()
+            .ok_or_else(|| Error::new(Kind::Unauthenticated, "log in first"))
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// Connections that only read.
+    pub fn read(&self) -> &DatabaseConnection {
+        self.0.gate.reader()
+    }
+
+    /// Runs an operation; it is on disk when this answers.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, and `UNAVAILABLE` when too much is waiting.
+    pub async fn write<O: Operation>(&self, operation: O) -> Result<O::Output> {
+        self.0.gate.writer().write(operation).await
+    }
+
+    /// As [`write`](Self::write), once for the request's idempotency key if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Also `IDEMPOTENCY_CONFLICT`.
+    pub async fn write_once<O>(&self, operation: O) -> Result<O::Output>
+    where
+        O: Operation,
+        O::Output: Serialize + DeserializeOwned + Sync,
+    {
+        match &self.0.claim {
+            Some(claim) => {
+                self.write(Once {
+                    claim: claim.clone(),
+                    operation,
+                })
+                .await
+            }
+            None => self.write(operation).await,
+        }
+    }
+
+    /// Opens a row that a loader fetched, if `decide` lets this caller see it.
+    ///
+    /// # Errors
+    ///
+    /// What `decide` refuses.
+    pub fn see<T>(&self, row: Unchecked<T>, decide: impl FnOnce(&Caller, &T) -> Result<()>) -> Result<T> {
+        decide(self.caller(), &row.0)?;
+        Ok(row.0)
+    }
+
+    /// The permit of the member whom registration or login has just made of the caller.
+    pub(crate) fn logged_in(&self, member: &entity::member::Model, login: Uuid) -> Result<Permit> {
+        let now = time::now();
+        let role = member.role.parse().map_err(Error::internal)?;
+        let known = Known::new(
+            member.id,
+            member.username.clone(),
+            role,
+            Via::Login(login),
+            i64::MAX,
+            now,
+        );
+        Ok(Permit::new(&self.0.gate, Caller::Member(Arc::new(known)), None))
+    }
+}
+
+/// A row of which nobody has asked yet whether the caller may see it.
+#[derive(Clone, Debug)]
+pub struct Unchecked<T>(T);
+
+impl<T> Unchecked<T> {
+    pub fn new(row: T) -> Self {
+        Self(row)
+    }
+}
+
+/// Work that nobody in particular asked for. Who uses which is a reviewed list (a test shows it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// Process-wide loaders: they fetch rows by key and decide nothing.
+    Load,
+    /// The operator's commands.
+    Operate,
+}
