@@ -153,7 +153,11 @@ pub async fn open(settings: &Settings) -> Result<Gate, Failed> {
     };
     Gate::open(&settings.database, meter, doorbell, limits)
         .await
-        .map_err(|error| format!("the database cannot be used: {error:?}").into())
+        .map_err(|error| {
+            // What clients would not be told is just what an operator needs.
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            format!("the database cannot be used: {why}").into()
+        })
 }
 
 /// Runs the server until it is asked to end, then lets what is running finish.
