@@ -60,8 +60,10 @@ impl Loaders {
 /// One statement at a time; what is asked for while it runs is the next.
 struct Batches<K, V>(Arc<Inner<K, V>>);
 
+type Load<K, V> = dyn Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>>> + Send + Sync;
+
 struct Inner<K, V> {
-    load: Box<dyn Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>>> + Send + Sync>,
+    load: Box<Load<K, V>>,
     waiting: Mutex<Waiting<K, V>>,
 }
 
