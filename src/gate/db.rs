@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many SQL statements were run, transactions' own left out, by `work`: `requests`, or what a task of the node's own
-/// is called.
+/// is called. What is sent together counts once.
 pub const STATEMENTS: &str = "bambisleep_sql_statements_total";
 tokio::task_local! {
     /// What the statements of the current task are for, where it is no request.
