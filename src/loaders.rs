@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use entity::{member, trigger};
+use entity::member;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -23,8 +23,8 @@ use crate::{
 pub struct Loaders {
     members: Batches<Uuid, Unchecked<Arc<member::Model>>>,
     members_by_username: Batches<String, Unchecked<Arc<member::Model>>>,
-    triggers: Batches<Uuid, Unchecked<trigger::Model>>,
-    active_triggers: Batches<Uuid, Vec<Unchecked<trigger::Model>>>,
+    triggers: Batches<Uuid, Unchecked<triggers::View>>,
+    active_triggers: Batches<Uuid, Vec<Unchecked<triggers::View>>>,
 }
 
 impl Loaders {
@@ -47,12 +47,12 @@ impl Loaders {
         self.members_by_username.load(folded).await
     }
 
-    pub async fn trigger(&self, id: Uuid) -> Result<Option<Unchecked<trigger::Model>>> {
+    pub async fn trigger(&self, id: Uuid) -> Result<Option<Unchecked<triggers::View>>> {
         self.triggers.load(id).await
     }
 
     /// What a member has activated, first activated first.
-    pub async fn active_triggers(&self, member: Uuid) -> Result<Vec<Unchecked<trigger::Model>>> {
+    pub async fn active_triggers(&self, member: Uuid) -> Result<Vec<Unchecked<triggers::View>>> {
         Ok(self.active_triggers.load(member).await?.unwrap_or_default())
     }
 }
@@ -171,13 +171,13 @@ async fn load_by_username(
         .collect())
 }
 
-async fn load_triggers(permit: Permit, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Unchecked<trigger::Model>>> {
+async fn load_triggers(permit: Permit, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Unchecked<triggers::View>>> {
     let rows = triggers::load(&permit, &ids).await?;
     Ok(rows.into_iter().map(|row| (row.id, Unchecked::new(row))).collect())
 }
 
-async fn load_active(permit: Permit, members: Vec<Uuid>) -> Result<HashMap<Uuid, Vec<Unchecked<trigger::Model>>>> {
-    let mut active: HashMap<Uuid, Vec<Unchecked<trigger::Model>>> = HashMap::new();
+async fn load_active(permit: Permit, members: Vec<Uuid>) -> Result<HashMap<Uuid, Vec<Unchecked<triggers::View>>>> {
+    let mut active: HashMap<Uuid, Vec<Unchecked<triggers::View>>> = HashMap::new();
     for (member, row) in triggers::load_active(&permit, &members).await? {
         active.entry(member).or_default().push(Unchecked::new(row));
     }

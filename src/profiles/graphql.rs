@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use entity::member;
+use uuid::Uuid;
 
 use super::{Change, Order, Page, xp};
 use crate::{
@@ -22,15 +23,40 @@ use crate::{
 /// A member as all members see them. What they may keep private is on the profile.
 #[derive(Clone)]
 pub struct User {
-    row: Arc<member::Model>,
+    known: Known,
     permit: Permit,
+}
+
+/// What is known of a member without asking.
+#[derive(Clone)]
+enum Known {
+    All(Arc<member::Model>),
+    Name { id: Uuid, username: String },
 }
 
 impl User {
     pub fn new(row: impl Into<Arc<member::Model>>, permit: &Permit) -> Self {
         Self {
-            row: row.into(),
+            known: Known::All(row.into()),
             permit: permit.clone(),
+        }
+    }
+
+    /// A member of whom the rest is fetched when it is asked for.
+    pub fn named(id: Uuid, username: &str, permit: &Permit) -> Self {
+        Self {
+            known: Known::Name {
+                id,
+                username: username.to_owned(),
+            },
+            permit: permit.clone(),
+        }
+    }
+
+    async fn row(&self, ctx: &Context<'_>) -> Result<Arc<member::Model>> {
+        match &self.known {
+            Known::All(row) => Ok(row.clone()),
+            Known::Name { id, .. } => profiles::user(&self.permit, loaders(ctx), *id).await,
         }
     }
 }
@@ -40,31 +66,38 @@ impl User {
 impl User {
     /// The member's id, `user_…`.
     pub async fn id(&self) -> ID {
-        IdKind::User.encode(self.row.id).into()
+        let id = match &self.known {
+            Known::All(row) => row.id,
+            Known::Name { id, .. } => *id,
+        };
+        IdKind::User.encode(id).into()
     }
 
     /// The name by which members are found, whatever its case. It does not change.
     async fn username(&self) -> &str {
-        &self.row.username
+        match &self.known {
+            Known::All(row) => &row.username,
+            Known::Name { username, .. } => username,
+        }
     }
 
     /// What the member may do beside what every member may.
-    async fn role(&self) -> Result<Role> {
-        self.row.role.parse().map_err(Error::internal)
+    async fn role(&self, ctx: &Context<'_>) -> Result<Role> {
+        self.row(ctx).await?.role.parse().map_err(Error::internal)
     }
 
     /// When the member registered.
-    async fn created_at(&self) -> DateTime {
-        DateTime::new(self.row.created_at)
+    async fn created_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        Ok(DateTime::new(self.row(ctx).await?.created_at))
     }
 
     /// Null, without an error, where it is private and the caller is neither its owner nor a moderator.
-    async fn profile(&self) -> Option<One<Profile>> {
-        profiles::may_see(self.permit.caller(), &self.row).ok()?;
-        Some(One(Profile {
-            row: self.row.clone(),
-            permit: self.permit.clone(),
-        }))
+    async fn profile(&self, ctx: &Context<'_>) -> Result<Option<One<Profile>>> {
+        let row = self.row(ctx).await?;
+        Ok(match profiles::may_see(self.permit.caller(), &row) {
+            Ok(()) => Some(One(Profile::new(row, &self.permit))),
+            Err(_) => None,
+        })
     }
 }
 

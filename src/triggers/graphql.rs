@@ -1,10 +1,8 @@
-use std::sync::Arc;
-
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use entity::{consent, trigger};
 use uuid::Uuid;
 
-use super::{Change, ConsentKind, New, Page, Pause};
+use super::{Change, ConsentKind, New, Page, Pause, View};
 use crate::{
     error::{Error, Result},
     gate::Permit,
@@ -15,27 +13,31 @@ use crate::{
         scalars::DateTime,
     },
     id::IdKind,
-    profiles::{
-        self,
-        graphql::{Profile, User},
-    },
+    profiles::graphql::{Profile, User},
     triggers,
 };
 
 /// A short named cue that a member wrote. It is used on nobody who has not activated it.
 #[derive(Clone)]
 pub struct Trigger {
-    row: Arc<trigger::Model>,
+    row: View,
     permit: Permit,
 }
 
 impl Trigger {
     /// Of a row that the caller may see.
-    pub fn new(row: impl Into<Arc<trigger::Model>>, permit: &Permit) -> Self {
+    pub fn new(row: View, permit: &Permit) -> Self {
         Self {
-            row: row.into(),
+            row,
             permit: permit.clone(),
         }
+    }
+}
+
+impl Trigger {
+    /// Of a row of the caller's own.
+    fn own(row: trigger::Model, permit: &Permit) -> Result<Self> {
+        Ok(Self::new(View::new(row, &permit.member()?.username), permit))
     }
 }
 
@@ -63,9 +65,8 @@ impl Trigger {
     }
 
     /// Who wrote it.
-    async fn creator(&self, ctx: &Context<'_>) -> Result<One<User>> {
-        let row = profiles::user(&self.permit, loaders(ctx), self.row.creator_id).await?;
-        Ok(One(User::new(row, &self.permit)))
+    async fn creator(&self) -> One<User> {
+        One(User::named(self.row.creator_id, &self.row.creator, &self.permit))
     }
 
     /// The activation text, for everyone who may see the trigger.
@@ -316,7 +317,7 @@ impl TriggerMutation {
         let permit = permit_once(ctx, &new)?;
         let row = triggers::create(&permit, new).await?;
         Ok(Some(CreateTriggerPayload {
-            trigger: Trigger::new(row, &permit),
+            trigger: Trigger::own(row, &permit)?,
         }))
     }
 
@@ -337,7 +338,7 @@ impl TriggerMutation {
         let permit = permit_once(ctx, &(&*id, &change))?;
         let row = triggers::update(&permit, trigger_id(&id)?, change).await?;
         Ok(Some(UpdateTriggerPayload {
-            trigger: Trigger::new(row, &permit),
+            trigger: Trigger::own(row, &permit)?,
         }))
     }
 
@@ -350,7 +351,7 @@ impl TriggerMutation {
         let permit = permit_once(ctx, &*id)?;
         let row = triggers::delete(&permit, trigger_id(&id)?).await?;
         Ok(Some(DeleteTriggerPayload {
-            trigger: Trigger::new(row, &permit),
+            trigger: Trigger::own(row, &permit)?,
         }))
     }
 

@@ -47,8 +47,40 @@ names!(ConsentKind {
     Resumed = "RESUMED", "resumed";
 });
 
+/// A trigger as members see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    pub id: Uuid,
+    pub creator_id: Uuid,
+    /// The creator's username.
+    pub creator: String,
+    pub name: String,
+    pub description: String,
+    pub content: String,
+    pub is_public: bool,
+    pub revision: i32,
+    pub created_at: i64,
+}
+
+impl View {
+    /// Of a row whose creator is at hand.
+    pub fn new(row: trigger::Model, creator: &str) -> Self {
+        Self {
+            id: row.id,
+            creator_id: row.creator_id,
+            creator: creator.to_owned(),
+            name: row.name,
+            description: row.description,
+            content: row.content,
+            is_public: row.is_public,
+            revision: row.revision,
+            created_at: row.created_at,
+        }
+    }
+}
+
 /// A public trigger is for everyone, a private one for its creator.
-pub fn may_see(caller: &Caller, trigger: &trigger::Model) -> Result<()> {
+pub fn may_see(caller: &Caller, trigger: &View) -> Result<()> {
     if trigger.is_public || caller.is(trigger.creator_id) {
         Ok(())
     } else {
@@ -59,18 +91,18 @@ pub fn may_see(caller: &Caller, trigger: &trigger::Model) -> Result<()> {
 /// # Errors
 ///
 /// `NOT_FOUND`, another's private one included.
-pub async fn by_id(permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<trigger::Model> {
+pub async fn by_id(permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<View> {
     let found = loaders.trigger(id).await?;
     permit.see(found.ok_or_else(|| Error::not_found("trigger"))?, may_see)
 }
 
 /// Public triggers and the caller's own, newest first.
-pub async fn list(permit: &Permit, page: Page) -> Result<Vec<trigger::Model>> {
+pub async fn list(permit: &Permit, page: Page) -> Result<Vec<View>> {
     store::list(permit, page).await
 }
 
 /// What `profile`'s owner has activated, first activated first: to others only the public ones.
-pub async fn active(permit: &Permit, loaders: &Loaders, profile: Uuid) -> Result<Vec<trigger::Model>> {
+pub async fn active(permit: &Permit, loaders: &Loaders, profile: Uuid) -> Result<Vec<View>> {
     let rows = loaders.active_triggers(profile).await?;
     Ok(rows
         .into_iter()
@@ -393,12 +425,12 @@ impl Operation for SetPaused {
 }
 
 /// Unchecked rows for the loaders.
-pub(crate) async fn load(permit: &Permit, ids: &[Uuid]) -> Result<Vec<trigger::Model>> {
+pub(crate) async fn load(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
     store::by_ids(permit, ids).await
 }
 
 /// Unchecked rows for the loaders: each member with what they have activated, first activated first.
-pub(crate) async fn load_active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, trigger::Model)>> {
+pub(crate) async fn load_active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, View)>> {
     store::active(permit, members).await
 }
 
