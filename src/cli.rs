@@ -64,7 +64,7 @@ pub enum UserCommand {
     Create {
         name: String,
         /// member, moderator or admin
-        #[arg(long)]
+        #[arg(long, default_value = "member")]
         role: Role,
     },
     /// Change a member's role
@@ -100,7 +100,7 @@ pub enum KeyCommand {
         #[arg(long = "for", value_name = "USER")]
         user: String,
         /// What the key may do, such as chat:read; repeat it or separate with commas
-        #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+        #[arg(long = "scope", value_name = "SCOPE", required = true, num_args = 1.., value_delimiter = ',')]
         scopes: Vec<Scope>,
         /// When the key stops working, such as 2030-01-01T00:00:00Z; without it, never
         #[arg(long, value_name = "RFC3339", value_parser = time)]
@@ -217,12 +217,15 @@ mod tests {
     #[test]
     fn scopes_are_repeated_or_listed() {
         let Command::Key(KeyCommand::Create { scopes, user, .. }) =
-            command("key create bot --for ada --scope chat:read,CHAT_WRITE --scope moderate")
+            command("key create bot --for ada --scope chat:read,CHAT_WRITE ai:generate --scope moderate")
         else {
             panic!("not a key")
         };
         assert_eq!(user, "ada");
-        assert_eq!(scopes, [Scope::ChatRead, Scope::ChatWrite, Scope::Moderate]);
+        assert_eq!(
+            scopes,
+            [Scope::ChatRead, Scope::ChatWrite, Scope::AiGenerate, Scope::Moderate]
+        );
     }
 
     #[test]
