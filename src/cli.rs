@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn faults_end_with_status_2() {
         for line in [
-            "user create Ada",
+            "user create --role member",
             "user create Ada --role queen",
             "user ban Ada --reason spam --until tomorrow",
             "key create bot --for ada",
