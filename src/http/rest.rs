@@ -15,7 +15,7 @@ use crate::{
     boot::{App, Prepared},
     error::{Error, Kind, Result},
     gate::{Identified, callers::Caller, rules},
-    graphql::{context::Request as Context, execute::RunContext, failure::reported},
+    graphql::{context::Request as Context, document::Requirement, execute::RunContext, failure::reported},
     rest::{answer::Asked, route::Route},
 };
 
@@ -113,9 +113,7 @@ async fn plan<'a>(
         }
         Route::NotFound => return Err(Error::new(Kind::NotFound, "no such address")),
     };
-    for requirement in &asks.prepared.requirements {
-        caller.may(&requirement.rule)?;
-    }
+    check(caller, &asks.prepared.requirements)?;
     let body = arrived.read_body(body).await?;
     let operation = &app.rest.operations()[asks.prepared.index];
     let content_type = arrived.header(&header::CONTENT_TYPE);
@@ -127,6 +125,8 @@ async fn plan<'a>(
         content_type,
     )?;
     let bound = asks.prepared.operation.bind(variables)?;
+    // Variables may have brought in what the operation has under @include.
+    check(caller, &bound.admission().requirements)?;
     let takes_key = operation.kind == OperationType::Mutation
         && caller.member().is_some()
         && !rules::WITHOUT_IDEMPOTENCY.contains(&operation.field.as_str());
@@ -135,6 +135,15 @@ async fn plan<'a>(
         _ => None,
     };
     Ok((asks, bound, key))
+}
+
+/// # Errors
+///
+/// What [`Caller::may`] refuses.
+fn check(caller: &Caller, requirements: &[Requirement]) -> Result<()> {
+    requirements
+        .iter()
+        .try_for_each(|requirement| caller.may(&requirement.rule))
 }
 
 /// Refuses a request of which nothing ran; that costs 1, and what cannot be paid is `RATE_LIMITED`.
