@@ -12,6 +12,10 @@ pub enum IdKind {
     Login,
     Event,
     Consent,
+    Room,
+    Message,
+    Report,
+    AuditEntry,
 }
 
 impl IdKind {
@@ -23,6 +27,10 @@ impl IdKind {
         IdKind::Login,
         IdKind::Event,
         IdKind::Consent,
+        IdKind::Room,
+        IdKind::Message,
+        IdKind::Report,
+        IdKind::AuditEntry,
     ];
 
     pub fn prefix(self) -> &'static str {
@@ -34,6 +42,10 @@ impl IdKind {
             IdKind::Login => "login",
             IdKind::Event => "evt",
             IdKind::Consent => "consent",
+            IdKind::Room => "room",
+            IdKind::Message => "msg",
+            IdKind::Report => "report",
+            IdKind::AuditEntry => "audit",
         }
     }
 

@@ -3,12 +3,17 @@
 
 pub mod activation;
 pub mod api_key;
+pub mod audit_entry;
+pub mod block;
 pub mod consent;
 pub mod credential;
 pub mod event;
 pub mod idempotency_key;
 pub mod login;
 pub mod member;
+pub mod message;
+pub mod report;
+pub mod room;
 pub mod subject;
 pub mod trigger;
 pub mod xp_day;

@@ -26,6 +26,10 @@ pub struct Model {
     /// When the ban ends; none with `banned_at` set: for good.
     pub banned_until: Option<i64>,
     pub ban_reason: Option<String>,
+    pub muted_at: Option<i64>,
+    /// When the mute ends; none with `muted_at` set: for good.
+    pub muted_until: Option<i64>,
+    pub mute_reason: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

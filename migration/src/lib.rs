@@ -2,7 +2,9 @@
 
 use sea_orm_migration::prelude::*;
 
+mod dialect;
 mod m20261123_000001_ground;
+mod m20261124_000001_chat;
 
 /// All changes that this program knows.
 pub struct Migrator;
@@ -10,6 +12,9 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261123_000001_ground::Migration)]
+        vec![
+            Box::new(m20261123_000001_ground::Migration),
+            Box::new(m20261124_000001_chat::Migration),
+        ]
     }
 }

@@ -2,11 +2,12 @@
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
+use crate::dialect;
+
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `$uuid`, `$bytes`, `$bool`, `$int`, `$bigint` and `$serial` stand for the database's types, `$strict` for what SQLite
-/// needs to keep to them, `$tx` for the column that orders the log across subjects on Postgres.
+/// The types are those of [`dialect`]; `$tx` is the column that orders the log across subjects on Postgres.
 const TABLES: &[&str] = &[
     "CREATE TABLE members (
         id $uuid PRIMARY KEY,
@@ -127,37 +128,9 @@ const POSTGRES_ONLY: &[&str] = &["CREATE INDEX events_in_order ON events (tx, n)
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let connection = manager.get_connection();
-        let postgres = connection.get_database_backend() == DbBackend::Postgres;
-        let types = if postgres {
-            [
-                ("$uuid", "UUID"),
-                ("$bytes", "BYTEA"),
-                ("$bool", "BOOLEAN"),
-                ("$bigint", "BIGINT"),
-                ("$int", "INTEGER"),
-                ("$serial", "BIGSERIAL PRIMARY KEY"),
-                ("$strict", ""),
-                ("$tx", ",\n        tx XID8 NOT NULL DEFAULT pg_current_xact_id()"),
-            ]
-        } else {
-            [
-                ("$uuid", "BLOB"),
-                ("$bytes", "BLOB"),
-                ("$bool", "INTEGER"),
-                ("$bigint", "INTEGER"),
-                ("$int", "INTEGER"),
-                ("$serial", "INTEGER PRIMARY KEY AUTOINCREMENT"),
-                ("$strict", " STRICT"),
-                ("$tx", ""),
-            ]
-        };
-        let only = if postgres { POSTGRES_ONLY } else { &[] };
-        for statement in TABLES.iter().chain(only) {
-            let sql = types
-                .iter()
-                .fold((*statement).to_owned(), |sql, (name, ty)| sql.replace(name, ty));
-            connection.execute_unprepared(&sql).await?;
+        dialect::run(manager, TABLES).await?;
+        if manager.get_database_backend() == DbBackend::Postgres {
+            dialect::run(manager, POSTGRES_ONLY).await?;
         }
         Ok(())
     }

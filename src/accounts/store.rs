@@ -76,6 +76,9 @@ pub async fn insert(
         banned_at: None,
         banned_until: None,
         ban_reason: None,
+        muted_at: None,
+        muted_until: None,
+        mute_reason: None,
     };
     let inserted = member::Entity::insert(row.clone().into_active_model())
         .exec_without_returning(tx)

@@ -3,6 +3,7 @@
 //! A cached caller is trusted only while this node keeps up with the log, in which every revocation is an event.
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{
         Arc,
@@ -11,13 +12,14 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use sea_orm::{ConnectionTrait, FromQueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
 use sha2::{Digest, Sha256};
 use tower_sessions::session::Id;
 use uuid::Uuid;
 
 use super::{
     db::sql,
+    live::Live,
     rules::{Role, Rule, Scope},
 };
 use crate::{
@@ -50,8 +52,10 @@ pub struct Known {
     pub username: String,
     pub role: Role,
     pub via: Via,
+    /// Whom the member has blocked.
+    blocked: HashSet<Uuid>,
     /// Unix milliseconds, moved on with each use of a login.
-    expires_at: AtomicI64,
+    pub(super) expires_at: AtomicI64,
     noted_at: AtomicI64,
 }
 
@@ -72,6 +76,11 @@ impl Caller {
 
     pub fn is(&self, member: Uuid) -> bool {
         self.member().is_some_and(|known| known.member == member)
+    }
+
+    /// Whether the caller has blocked this member, and sees nothing of them.
+    pub fn hides(&self, member: Uuid) -> bool {
+        self.member().is_some_and(|known| known.blocked.contains(&member))
     }
 
     /// Whether the caller keeps order, and may use it here: a key needs the scope for it.
@@ -144,6 +153,8 @@ pub(super) struct Callers {
     known: Cache<Proof, Arc<Known>>,
     /// Counts revocations: what was read from the database while it moved is not kept.
     epoch: AtomicU64,
+    /// The sockets and streams that are open, which hear of it too.
+    pub live: Live,
     /// When this node last read the log, in Unix milliseconds.
     read_log_at: AtomicI64,
 }
@@ -163,6 +174,7 @@ impl Callers {
         Self {
             known: Cache::new(KNOWN),
             epoch: AtomicU64::new(0),
+            live: Live::default(),
             read_log_at: AtomicI64::new(0),
         }
     }
@@ -176,12 +188,14 @@ impl Callers {
     pub fn forget(&self, member: Uuid) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.known.retain(|_, known| known.member != member);
+        self.live.tell(member);
     }
 
     /// Forgets everyone.
     pub fn forget_all(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.known.clear();
+        self.live.tell_all();
     }
 
     /// # Errors
@@ -228,6 +242,7 @@ impl Known {
             username,
             role,
             via,
+            blocked: HashSet::new(),
             expires_at: AtomicI64::new(expires_at),
             noted_at: AtomicI64::new(noted_at),
         }
@@ -262,6 +277,7 @@ struct Row {
     banned_at: Option<i64>,
     banned_until: Option<i64>,
     ban_reason: Option<String>,
+    blocked: Option<String>,
 }
 
 /// The caller whom a ticket was made for, if what they called by then still holds.
@@ -289,12 +305,8 @@ enum By {
 }
 
 async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Known>> {
-    const LOGINS: &str = "SELECT c.id, c.member_id, '' AS scopes, c.expires_at, c.last_seen_at AS used_at,
-            m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
-        FROM logins c JOIN members m ON m.id = c.member_id WHERE";
-    const KEYS: &str = "SELECT c.id, c.member_id, c.scopes, c.expires_at, c.last_used_at AS used_at,
-            m.username, m.role, m.banned_at, m.banned_until, m.ban_reason
-        FROM api_keys c JOIN members m ON m.id = c.member_id WHERE";
+    const LOGINS: &str = "c.id, c.member_id, '' AS scopes, c.expires_at, c.last_seen_at AS used_at FROM logins c";
+    const KEYS: &str = "c.id, c.member_id, c.scopes, c.expires_at, c.last_used_at AS used_at FROM api_keys c";
     let is_login = matches!(by, By::SessionHash(_) | By::Login(_));
     let (from, column, value): (_, _, Value) = match by {
         By::SessionHash(hash) => (LOGINS, "c.token_hash", hash.to_vec().into()),
@@ -302,7 +314,17 @@ async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Know
         By::KeyHash(hash) => (KEYS, "c.key_hash", hash.to_vec().into()),
         By::Key(id) => (KEYS, "c.id", id.into()),
     };
-    let statement = sql(db.get_database_backend(), &format!("{from} {column} = ?"), [value]);
+    let backend = db.get_database_backend();
+    let list = match backend {
+        DbBackend::Sqlite => "group_concat(hex(blocked_id))",
+        _ => "string_agg(blocked_id::text, ',')",
+    };
+    let text = format!(
+        "SELECT c.*, m.username, m.role, m.banned_at, m.banned_until, m.ban_reason,
+             (SELECT {list} FROM blocks WHERE blocker_id = m.id) AS blocked
+         FROM (SELECT {from} WHERE {column} = ?) c JOIN members m ON m.id = c.member_id"
+    );
+    let statement = sql(backend, &text, [value]);
     let Some(row) = Row::find_by_statement(statement).one(db).await? else {
         return Ok(None);
     };
@@ -320,14 +342,17 @@ async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Know
     };
     // A key that was never used is noted at its first use.
     let expires_at = row.expires_at.unwrap_or(i64::MAX);
-    Ok(Some(Known::new(
+    let mut known = Known::new(
         row.member_id,
         row.username,
         role,
         via,
         expires_at,
         row.used_at.unwrap_or(0),
-    )))
+    );
+    let blocked = row.blocked.as_deref().unwrap_or_default();
+    known.blocked = blocked.split(',').filter_map(|id| Uuid::parse_str(id).ok()).collect();
+    Ok(Some(known))
 }
 
 /// # Errors

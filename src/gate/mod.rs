@@ -18,10 +18,12 @@ use crate::{
     meter::{Bucket, Budget, Meter, Taken},
 };
 
+pub mod audit;
 mod background;
 pub mod callers;
 mod db;
 pub mod idempotency;
+mod live;
 pub mod log;
 mod permit;
 pub mod rules;
@@ -31,6 +33,7 @@ mod writer;
 use callers::{Caller, Callers, Found, Proof, Via};
 use db::Db;
 pub use db::{STATEMENTS, any_text, any_uuid, sql, texts, uuids};
+pub use live::Standing;
 use log::Happened;
 pub use permit::{Admission, Permit, System, Unchecked};
 use writer::Writer;

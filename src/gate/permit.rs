@@ -192,4 +192,6 @@ pub enum System {
     Load,
     /// The operator's commands.
     Operate,
+    /// The feeds of rooms: they read what happened, and render it for all who see the same.
+    Tail,
 }

@@ -94,6 +94,9 @@ impl RootQuery {
             IdKind::Key => Node::ApiKey(ApiKey::new(accounts::key(&permit, uuid).await?)),
             IdKind::Login => Node::Login(Login::new(accounts::login(&permit, uuid).await?, &permit)),
             IdKind::Consent => Node::Consent(Consent::new(triggers::consent(&permit, uuid).await?, &permit)),
+            IdKind::Room | IdKind::Message | IdKind::Report | IdKind::AuditEntry => {
+                return Err(Error::not_found("node"));
+            }
         }))
     }
 }
@@ -107,6 +110,10 @@ fn type_name(kind: IdKind) -> &'static str {
         IdKind::Login => "Login",
         IdKind::Event => "Event",
         IdKind::Consent => "Consent",
+        IdKind::Room => "Room",
+        IdKind::Message => "Message",
+        IdKind::Report => "Report",
+        IdKind::AuditEntry => "AuditEntry",
     }
 }
 
