@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{Room, View, store};
 use crate::{
     error::Result,
-    gate::{Permit, log},
+    gate::{Permit, counted_as, log},
     presence::{self, Presence},
 };
 
@@ -270,13 +270,17 @@ impl Feeds {
             }),
         });
         rooms.insert(room.id, Arc::downgrade(&feed));
-        tokio::spawn(read(Arc::downgrade(&feed), feed.bell.clone()));
+        tokio::spawn(counted_as("feeds", read(Arc::downgrade(&feed), feed.bell.clone())));
         feed
     }
 
     /// Wakes feeds when the doorbell rings for their rooms, when their numbers have grown unheard, and when members come,
     /// go and type. Runs for as long as the node does.
     pub async fn watch(self, presence: Arc<Presence>) {
+        counted_as("feeds", self.keep_watch(presence)).await;
+    }
+
+    async fn keep_watch(self, presence: Arc<Presence>) {
         let gate = self.0.permit.gate().clone();
         let mut bell = gate.doorbell().listen();
         let mut changes = presence.listen();
