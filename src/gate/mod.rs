@@ -357,4 +357,4 @@ impl Operation for NoteUse {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
