@@ -8,5 +8,5 @@ mod respond;
 pub use self::{
     accept::{Format, negotiate, wants_event_stream, wants_explorer},
     decode::{Decoded, GraphqlRequest, check_method, decode},
-    respond::{Answer, refuse, respond},
+    respond::{Answer, refuse, respond, write_failures},
 };

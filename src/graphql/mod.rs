@@ -15,4 +15,5 @@ pub mod sdl;
 pub mod shape;
 #[cfg(test)]
 mod test_schema;
+pub mod transport_ws;
 pub mod types;

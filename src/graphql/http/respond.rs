@@ -69,7 +69,8 @@ impl Answer {
     }
 }
 
-fn write_failures(failures: &[Failure], out: &mut Vec<u8>) {
+/// Writes a list of errors as the specification spells it.
+pub fn write_failures(failures: &[Failure], out: &mut Vec<u8>) {
     out.push(b'[');
     for (index, failure) in failures.iter().enumerate() {
         if index > 0 {
