@@ -31,8 +31,10 @@ use crate::{
     meter::Budget,
 };
 
+mod ends;
 mod graphql;
 mod graphql_socket;
+mod graphql_stream;
 pub mod metrics;
 mod pages;
 mod rest;

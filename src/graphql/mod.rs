@@ -3,6 +3,7 @@
 pub mod coerce;
 pub mod context;
 pub mod document;
+pub mod event_stream;
 pub mod execute;
 pub mod failure;
 pub mod http;

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 
-use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql_socket, pages, tell_budget};
+use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql_socket, graphql_stream, pages, tell_budget};
 use crate::{
     boot::App,
     error::{Error, Kind, Result},
@@ -54,10 +54,14 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn answer(app: &App, arrived: &Arrived, body: Body, format: Format, identified: Identified) -> Response {
     let Identified { caller, renew } = identified;
-    let (decoded, plans) = match plan(app, arrived, body, &caller).await {
+    let (batch, plans) = match plan(app, arrived, body, &caller).await {
         Ok(planned) => planned,
         Err(error) => return refuse_whole(app, format, &caller, error, &arrived.request_id).await,
     };
+    if batch && format == Format::EventStream {
+        let error = Error::bad_request("", "an event stream is of one operation");
+        return refuse_whole(app, format, &caller, error, &arrived.request_id).await;
+    }
     let cost = plans.iter().map(Plan::cost).sum();
     let key = match idempotency_key(&arrived.parts.headers, &caller, &plans) {
         Ok(key) => key,
@@ -77,10 +81,17 @@ async fn answer(app: &App, arrived: &Arrived, body: Body, format: Format, identi
     for plan in plans {
         answers.push(match plan {
             Plan::Refused(failures) => Answer::Refused(failures),
+            // It is alone: a batch has been refused.
+            Plan::Run(bound) if format == Format::EventStream && bound.is_subscription() => {
+                let mut response = graphql_stream::subscribe(app, arrived, bound, admission).await;
+                tell_budget(&mut response, charged.budget.as_ref());
+                change_cookie(&mut response, app, None, renew);
+                return response;
+            }
             Plan::Run(bound) => run(app, bound, admission.clone(), context.clone(), &arrived.request_id).await,
         });
     }
-    let mut response = respond(format, decoded, &answers).map(Body::from);
+    let mut response = respond(format, batch, &answers).map(Body::from);
     tell_budget(&mut response, charged.budget.as_ref());
     change_cookie(&mut response, app, context.take_cookie(), renew);
     response

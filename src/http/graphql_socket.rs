@@ -11,7 +11,7 @@ use axum::{
     http::{Method, header},
     response::Response,
 };
-use futures_util::future::{Either, pending, select};
+use futures_util::future::pending;
 use serde_json::{Map, Value};
 use tokio::{
     sync::Notify,
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Arrived, change_cookie,
+    ends::{self, Ends},
     graphql::{Plan, plan_one, refuse_whole, run},
     wire::{self, Gone, Incoming, Wire},
 };
@@ -49,7 +50,7 @@ const MOST_OPERATIONS: usize = 64;
 /// How many bytes are written at once before the client is listened to again.
 const BATCH: usize = 64 * 1024;
 /// How long to wait for a database that does not answer before it is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
+pub const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Whether a request wants to become a WebSocket.
 pub fn is_upgrade(request: &Request) -> bool {
@@ -134,6 +135,15 @@ enum End {
     Gone,
 }
 
+impl From<ends::End> for End {
+    fn from(end: ends::End) -> Self {
+        End::Close(match end {
+            ends::End::Draining => Close::SHUTTING_DOWN,
+            ends::End::Caller(error) => refusal(&error),
+        })
+    }
+}
+
 impl From<Gone> for End {
     fn from(_: Gone) -> Self {
         End::Gone
@@ -152,11 +162,7 @@ async fn serve(app: Arc<App>, mut wire: Wire<WebSocket>, visitor: Visitor) {
     let end = match Box::pin(greet(&app, &mut wire, &visitor)).await {
         Ok(standing) => {
             let mut connection = Connection {
-                ends: Ends {
-                    standing,
-                    draining: app.draining.clone(),
-                    changed: Changed::No,
-                },
+                ends: Ends::new(standing, &app.draining),
                 app,
                 origin: visitor.origin,
                 request_id: visitor.request_id,
@@ -269,44 +275,6 @@ fn read(incoming: Incoming) -> Ended<Message> {
     }
 }
 
-/// What ends a connection whatever it is doing.
-struct Ends {
-    standing: Standing,
-    draining: CancellationToken,
-    changed: Changed,
-}
-
-/// Whether something about the caller has changed that subscriptions have not been told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Changed {
-    No,
-    Yes,
-}
-
-impl Ends {
-    /// Waits until something about the caller has changed, or for the end. Cancel safe.
-    async fn change(&mut self) -> Ended {
-        tokio::select! {
-            biased;
-            () = self.draining.cancelled() => return Err(Close::SHUTTING_DOWN.into()),
-            changed = self.standing.changed() => changed.map_err(|error| refusal(&error))?,
-        }
-        self.changed = Changed::Yes;
-        Ok(())
-    }
-
-    /// What comes of `work`, unless the connection ends first.
-    async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Ended<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            match select(work.as_mut(), std::pin::pin!(self.change())).await {
-                Either::Left((done, _)) => return Ok(done),
-                Either::Right((change, _)) => change?,
-            }
-        }
-    }
-}
-
 /// A client that has been acknowledged.
 struct Connection {
     app: Arc<App>,
@@ -325,12 +293,23 @@ struct Connection {
 
 /// When to look what subscriptions have.
 #[derive(Clone, Copy)]
-enum Look {
+pub enum Look {
     /// When one of them rings.
     Rest,
     /// At once: there may be more.
     Now,
     At(Instant),
+}
+
+impl Look {
+    /// Waits until it is time. Cancel safe.
+    pub async fn wait(self, wake: &Notify) {
+        match self {
+            Look::Rest => wake.notified().await,
+            Look::Now => {}
+            Look::At(time) => sleep_until(time).await,
+        }
+    }
 }
 
 struct Operation {
@@ -375,7 +354,7 @@ impl Connection {
                 Event::Done(done) => self.finish(done),
                 Event::Look => self.look = Look::Now,
             }
-            if self.ends.changed == Changed::Yes {
+            if self.ends.take_changed() {
                 self.renew();
             }
             if !self.replies.is_empty() {
@@ -389,14 +368,6 @@ impl Connection {
     }
 
     async fn next(&mut self, wire: &mut Wire<WebSocket>) -> Ended<Event> {
-        let look = self.look;
-        let looking = async {
-            match look {
-                Look::Now => {}
-                Look::Rest => self.wake.notified().await,
-                Look::At(time) => sleep_until(time).await,
-            }
-        };
         let finished = async {
             match self.tasks.join_next_with_id().await {
                 Some(done) => done,
@@ -405,10 +376,10 @@ impl Connection {
         };
         // In no order, so that none of them waits for ever.
         tokio::select! {
-            change = self.ends.change() => change.map(|()| Event::Change),
+            change = self.ends.change() => Ok(change.map(|()| Event::Change)?),
             incoming = wire.receive() => Ok(Event::Incoming(incoming)),
             done = finished => Ok(Event::Done(done)),
-            () = looking => Ok(Event::Look),
+            () = self.look.wait(&self.wake) => Ok(Event::Look),
         }
     }
 
@@ -437,7 +408,7 @@ impl Connection {
             self.replies.error(&id, &[Error::new(Kind::Conflict, message).into()]);
             return Ok(());
         }
-        let caller = self.ends.standing.caller();
+        let caller = self.ends.standing().caller();
         let plan = plan_one(&self.app, request, &caller, &self.request_id);
         let kind = match &plan {
             Plan::Run(bound) => bound.operation().kind(),
@@ -509,7 +480,7 @@ impl Connection {
                 }));
                 // It may have rung before it was here, and the caller may have changed.
                 self.look = Look::Now;
-                self.ends.changed = Changed::Yes;
+                self.renew();
             }
             Done::Answer(answer) => {
                 self.operations.swap_remove(index);
@@ -526,8 +497,7 @@ impl Connection {
 
     /// Goes on for the caller as they are now.
     fn renew(&mut self) {
-        self.ends.changed = Changed::No;
-        let (standing, replies, request_id) = (&self.ends.standing, &mut self.replies, &self.request_id);
+        let (standing, replies, request_id) = (self.ends.standing(), &mut self.replies, &self.request_id);
         self.operations.retain_mut(|operation| {
             let State::Open(subscription) = &mut operation.state else {
                 return true;
@@ -595,7 +565,7 @@ impl Task {
         };
         match plan {
             Plan::Refused(failures) => Done::Answer(Answer::Refused(failures)),
-            Plan::Run(bound) if bound.operation().kind() == OperationType::Subscription => {
+            Plan::Run(bound) if bound.is_subscription() => {
                 match open(&self.app, bound, admission, None, &self.wake).await {
                     Ok((live, stay)) => Done::Open(Box::new(live), stay),
                     Err(error) => {
