@@ -362,7 +362,8 @@ impl Connection {
                 self.ends.unless(wire.write(replies)).await??;
             }
             if matches!(self.look, Look::Now) {
-                self.deliver(wire).await?;
+                // Boxed: who is idle does not pay for it.
+                Box::pin(self.deliver(wire)).await?;
             }
         }
     }

@@ -6,6 +6,8 @@ mod chat;
 mod cli;
 mod events;
 mod graphql_http;
+mod graphql_sse;
+mod graphql_ws;
 mod harness;
 mod idempotency;
 mod keys;
