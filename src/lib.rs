@@ -15,6 +15,7 @@ pub mod id;
 pub mod loaders;
 pub mod logging;
 pub mod meter;
+pub mod presence;
 pub mod profiles;
 pub mod rest;
 pub mod text;
