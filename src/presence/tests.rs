@@ -202,8 +202,9 @@ proptest! {
                 prop_assert_eq!((change.room, &change.member), (rooms[room], &members[member]));
             }
             for (n, room) in rooms.iter().enumerate() {
-                let expected = (0..4).filter(|member| is_there(&stays, n, *member)).map(|member| members[member].clone());
-                prop_assert_eq!(presence.members(*room), expected.collect::<Vec<_>>());
+                let there = (0..4).filter(|member| is_there(&stays, n, *member));
+                let expected: Vec<_> = there.map(|member| members[member].clone()).collect();
+                prop_assert_eq!(presence.members(*room), expected);
             }
         }
     }
