@@ -230,7 +230,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// For the node of that id, whose heartbeats count from `start`. Another that is not heard of for `silence` is dead.
+    /// For the node of that id, whose heartbeats count from `start`. Another that is silent for `silence` is dead.
     pub(super) fn new(node: Uuid, start: Instant, silence: Duration, here: Memory) -> Self {
         Self {
             node,

@@ -241,7 +241,7 @@ impl Speaker<'_> {
         }
     }
 
-    /// A heartbeat, and before it all news that it counts: who hears it has missed what it counts and they have not heard.
+    /// A heartbeat, and before it all news that it counts: what it counts and was not heard until then is lost.
     async fn beat(&mut self) -> RedisResult<()> {
         let now = Instant::now();
         let counter = self.here.counter();

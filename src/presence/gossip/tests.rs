@@ -481,10 +481,10 @@ impl World {
         self.say(node, Say::state(counter, entries));
     }
 
-    fn hear(&mut self, node: usize) -> bool {
+    fn hear(&mut self, node: usize) {
         let here = &mut self.nodes[node];
         let Some(payload) = here.inbox.pop_front() else {
-            return false;
+            return;
         };
         let message = Message::decode(&payload).unwrap();
         match here.peers.hear(message, Instant::now()) {
@@ -493,7 +493,6 @@ impl World {
             None => {}
         }
         self.nodes[node].follow();
-        true
     }
 
     /// Nothing is lost from here on; a heartbeat of each node and the answers to it are enough.
@@ -501,7 +500,9 @@ impl World {
         (0..NODES).for_each(|node| self.make(Move::Up { node }));
         for _ in 0..2 {
             (0..NODES).for_each(|node| self.make(Move::Beat { node }));
-            while (0..NODES).fold(false, |heard, node| self.hear(node) || heard) {}
+            while let Some(node) = (0..NODES).find(|node| !self.nodes[*node].inbox.is_empty()) {
+                self.hear(node);
+            }
         }
     }
 
