@@ -7,6 +7,7 @@ use crate::{
     accounts::{Operator, password::Password},
     chat::Chat,
     gate::{Gate, System, rules::Role, tests::gate},
+    loaders::Loaders,
 };
 
 /// A node where someone can talk.
@@ -16,6 +17,7 @@ struct Place {
     feeds: Feeds,
     room: Arc<Room>,
     alice: Permit,
+    loaders: Loaders,
     /// How often something was rendered for everyone.
     rendered: Arc<AtomicUsize>,
 }
@@ -36,10 +38,11 @@ impl Place {
         tokio::spawn(feeds.clone().watch(presence));
         let room = chat.room(&alice, "lobby").await.unwrap();
         Place {
-            gate,
             chat,
             feeds,
             room,
+            loaders: Loaders::new(&gate),
+            gate,
             alice,
             rendered: Arc::default(),
         }
@@ -180,8 +183,12 @@ async fn who_reads_late_is_shown_what_is_still_there() {
         tokio::task::yield_now().await;
     }
     assert_eq!(frames, ["1 secret", "2 hello"]);
-    place.chat.edit(&place.alice, second.id, "hello!").await.unwrap();
-    place.chat.delete(&place.alice, first.id).await.unwrap();
+    place
+        .chat
+        .edit(&place.alice, &place.loaders, second.id, "hello!")
+        .await
+        .unwrap();
+    place.chat.delete(&place.alice, &place.loaders, first.id).await.unwrap();
     while frames.len() < 4 {
         frames.extend(all(&mut prompt).await);
         tokio::task::yield_now().await;

@@ -193,8 +193,26 @@ async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<Row>> {
     Ok(found.as_ref().map(read_row).transpose()?)
 }
 
-pub async fn message(permit: &Permit, id: Uuid) -> Result<Option<Row>> {
-    find(permit.read(), id).await
+pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
+    let backend = permit.gate().backend();
+    let text = format!(
+        "SELECT {COLUMNS}, r.name FROM messages m JOIN members a ON a.id = m.author_id
+         JOIN rooms r ON r.id = m.room_id WHERE {}",
+        any_uuid(backend, "m.id")
+    );
+    let rows = permit
+        .read()
+        .query_all_raw(sql(backend, &text, [uuids(backend, ids)]))
+        .await?;
+    let views = rows.iter().map(|row| {
+        let message = read_row(row)?;
+        let room = Room {
+            id: message.room_id,
+            name: row.try_get_by_index(COLUMN_COUNT)?,
+        };
+        Ok(message.into_view(Arc::new(room)))
+    });
+    Ok(views.collect::<Result<_, DbErr>>()?)
 }
 
 /// A message in the middle of a change.
