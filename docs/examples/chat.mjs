@@ -107,7 +107,7 @@ async function run(query, variables, onData = () => {}) {
     if (!errors) return;
     const { code, details } = errors[0].extensions;
     if (code === 'RATE_LIMITED') await sleep(1000 * details.retryAfter);
-    else if (code === 'UNAVAILABLE') await backoff(attempt);
+    else if (code === 'UNAVAILABLE' || code === 'INTERNAL') await backoff(attempt);
     else throw Object.assign(new Error(errors[0].message), { code });
   }
 }

@@ -106,13 +106,11 @@ class Chat:
 
     async def receive(self, frame, answers):
         match frame["type"]:
-            case "auth":
-                self.attempt = 0
             case "message" | "edit" | "delete":
                 if not self.state.after:
                     await self.catch_up(frame)
                 self.show(frame, frame["event"])
-            case "ack":
+            case "auth" | "ack":
                 answers.put_nowait(frame)
             case "error" if "nonce" in frame:
                 answers.put_nowait(frame)
@@ -152,6 +150,8 @@ class Chat:
         self.to_send.set()
 
     async def send_all(self, socket, answers):
+        await answers.get()  # That we are in.
+        self.attempt = 0
         while True:
             while not self.state.outbox:
                 self.all_sent.set()
@@ -166,7 +166,7 @@ class Chat:
             code = answer.get("code")
             if code == "RATE_LIMITED":
                 await asyncio.sleep(answer["details"]["retryAfter"])
-            elif code == "UNAVAILABLE":
+            elif code in ("UNAVAILABLE", "INTERNAL"):
                 await asyncio.sleep(1)
             else:
                 if answer["type"] == "error":

@@ -3,12 +3,15 @@
 mod accounts;
 mod browser;
 mod cli;
+mod clients;
+mod cluster;
 mod events;
 mod graphql_http;
 mod harness;
 mod idempotency;
 mod keys;
 mod limits;
+mod live_clients;
 mod matrix;
 mod nodes;
 mod openapi;
