@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
-use crate::harness::PATIENCE;
+use crate::harness::{Caller, PATIENCE};
 
 /// A file of the repository.
 pub fn file(path: &str) -> PathBuf {
@@ -232,6 +232,14 @@ impl Follower {
             content: message["content"].as_str().unwrap().to_owned(),
         })
     }
+}
+
+/// Says something in a room; the message's id.
+pub async fn say(caller: &Caller<'_>, room: &str, content: &str) -> String {
+    let body = json!({ "room": room, "content": content });
+    let answer = caller.post("/v1/chat/messages", body).await;
+    let id = answer.body["id"].as_str();
+    id.unwrap_or_else(|| panic!("{}", answer.body)).to_owned()
 }
 
 /// How long a client waits before it tries again.

@@ -13,7 +13,7 @@ use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
 use crate::{
-    clients::{Follower, Heard, Reader, pause, socket_url},
+    clients::{Follower, Heard, Reader, pause, say, socket_url},
     harness::{Caller, PATIENCE, Place, RedisServer, Server, address_to_keep, client, clustered, send},
 };
 
@@ -176,12 +176,6 @@ impl Storm {
     }
 }
 
-/// Sends to the lobby; the message's id.
-async fn say(caller: &Caller<'_>, content: &str) -> String {
-    let answer = caller.post("/v1/chat/messages", json!({ "content": content })).await;
-    answer.body["id"].as_str().unwrap().to_owned()
-}
-
 /// Members who are going to send; their tokens.
 async fn sending_members(servers: &[&Server]) -> Vec<String> {
     let mut tokens = Vec::new();
@@ -237,7 +231,7 @@ async fn every_reader_has_everything_once_though_a_node_and_redis_are_killed() {
     let [one, two, three] = [node().start().await, node().start().await, node().start().await];
     let urls = [&one, &two, &three].map(|node| node.url(""));
     let reading = one.member("reader").await;
-    let first = say(&reading, "the first one").await;
+    let first = say(&reading, "lobby", "the first one").await;
     let tokens = sending_members(&[&one, &two, &three]).await;
 
     let mut followers = Vec::new();
@@ -262,7 +256,7 @@ async fn every_reader_has_everything_once_though_a_node_and_redis_are_killed() {
     let told = storm.end().await;
     let sent = started.elapsed();
     assert_kept(&reading, &first, &told).await;
-    say(&reading, "the last one").await;
+    say(&reading, "lobby", "the last one").await;
     for (nth, follower) in followers.iter_mut().enumerate() {
         assert_heard(follower, &told).await;
         let moved = nth / READERS.len() == 1; // Those of the node that was killed.
@@ -282,7 +276,7 @@ async fn every_reader_has_everything_once_though_the_only_node_is_killed() {
     let mut server = node().start().await;
     let urls = [server.url("")];
     let reader = server.member("reader").await.token().to_owned();
-    let first = say(&server.bearer(&reader), "the first one").await;
+    let first = say(&server.bearer(&reader), "lobby", "the first one").await;
     let tokens = sending_members(&[&server]).await;
 
     let mut followers = READERS.map(|kind| Follower::start(kind, &urls, &reader, "lobby", &first));
@@ -300,7 +294,7 @@ async fn every_reader_has_everything_once_though_the_only_node_is_killed() {
     let sent = started.elapsed();
     let reading = server.bearer(&reader);
     assert_kept(&reading, &first, &told).await;
-    say(&reading, "the last one").await;
+    say(&reading, "lobby", "the last one").await;
     for follower in &mut followers {
         assert_heard(follower, &told).await;
         assert!(follower.connections > 3, "{:?} was not disconnected", follower.reader);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    clients::{Follower, Program, Reader, file, python},
+    clients::{Follower, Program, Reader, file, python, say},
     harness::{Caller, PASSWORD, Place, Server, address_to_keep, eventually, send},
 };
 
@@ -18,14 +18,6 @@ const READERS: [Reader; 6] = [
     Reader::Python,
     Reader::Rust,
 ];
-
-/// Says something in a room; the message's id.
-async fn say(caller: &Caller<'_>, room: &str, content: &str) -> String {
-    let body = json!({ "room": room, "content": content });
-    let answer = caller.post("/v1/chat/messages", body).await;
-    let id = answer.body["id"].as_str();
-    id.unwrap_or_else(|| panic!("{}", answer.body)).to_owned()
-}
 
 /// Three messages, of which one is edited and one deleted; what is to be heard of it.
 async fn talk(caller: &Caller<'_>, room: &str, first: u64) -> Vec<(&'static str, u64)> {
@@ -46,7 +38,12 @@ async fn assert_heard(follower: &mut Follower, told: &[(&'static str, u64)]) {
     for (change, number) in told {
         if *change == "message" || follower.reader.hears_changes() {
             let heard = follower.next().await;
-            assert_eq!((heard.change, heard.number), (*change, *number), "{:?}", follower.reader);
+            assert_eq!(
+                (heard.change, heard.number),
+                (*change, *number),
+                "{:?}",
+                follower.reader
+            );
         }
     }
 }
@@ -66,7 +63,10 @@ async fn every_client_hears_all_once(room: &str) {
     let urls = [server.url("")];
     let token = server.member("ada").await.token().to_owned();
     if room != "lobby" {
-        let answer = server.bearer(&token).post("/v1/chat/rooms", json!({ "name": room })).await;
+        let answer = server
+            .bearer(&token)
+            .post("/v1/chat/rooms", json!({ "name": room }))
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     let seen = say(&server.bearer(&token), room, "the first one").await;
@@ -196,7 +196,11 @@ async fn assert_example(name: &'static str) {
     server.member("ada").await;
     let bob = server.member("bob").await.token().to_owned();
     let url = server.url("");
-    let example = Example { name, place: place.clone(), url };
+    let example = Example {
+        name,
+        place: place.clone(),
+        url,
+    };
 
     // The room is empty, so that there is nothing to go on after, when the server goes.
     let mut chat = example.start();
