@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::password::Passwords,
+    chat::Chat,
     config::{Settings, WebOrigin},
     doorbell::Doorbell,
     events::Render,
@@ -28,6 +29,7 @@ use crate::{
     http::{self, Sites},
     loaders::Loaders,
     meter::{Clock, Meter},
+    presence::Presence,
     rest::{self, Rest},
 };
 
@@ -51,6 +53,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Everything that the surfaces share.
 pub struct App {
     pub gate: Gate,
+    pub chat: Arc<Chat>,
     pub engine: Engine,
     pub documents: Documents,
     pub types: Arc<Types>,
@@ -173,7 +176,15 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
     let loaders = Loaders::new(&gate);
-    let engine = schema::engine(|builder| builder.data(loaders).data(passwords).data(render.clone()));
+    let presence = Arc::new(Presence::memory());
+    let chat = Arc::new(Chat::new(&gate, presence.clone()));
+    let engine = schema::engine(|builder| {
+        builder
+            .data(loaders)
+            .data(passwords)
+            .data(render.clone())
+            .data(chat.clone())
+    });
     let Surface {
         types,
         documents,
@@ -196,6 +207,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         has_redis: settings.redis_url.is_some(),
         draining: draining.clone(),
         running: running.clone(),
+        chat: chat.clone(),
         gate: gate.clone(),
         engine,
         documents,
@@ -203,6 +215,9 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         rest,
         routes,
     });
+
+    // Ends with the runtime: what is open has been closed by then.
+    tokio::spawn(chat.feeds().clone().watch(presence));
 
     let metrics = settings.metrics_bind;
     if let Some(bind) = metrics {

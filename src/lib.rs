@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod boot;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod doorbell;
@@ -15,6 +16,7 @@ pub mod id;
 pub mod loaders;
 pub mod logging;
 pub mod meter;
+pub mod presence;
 pub mod profiles;
 pub mod rest;
 pub mod text;

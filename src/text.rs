@@ -14,6 +14,8 @@ pub const DESCRIPTION: RangeInclusive<usize> = 0..=500;
 pub const TRIGGER_CONTENT: RangeInclusive<usize> = 1..=2_000;
 pub const USERNAME: RangeInclusive<usize> = 3..=32;
 pub const PASSWORD: RangeInclusive<usize> = 8..=256;
+/// A chat message, trimmed.
+pub const CHAT_CONTENT: RangeInclusive<usize> = 1..=4_000;
 pub const REASON: RangeInclusive<usize> = 1..=500;
 /// The longest URL, in characters. Source: the schema's `URL`.
 pub const LONGEST_URL: usize = 2_048;

@@ -13,6 +13,7 @@ use tower_sessions::{
 use uuid::Uuid;
 
 use crate::{
+    chat,
     error::{Error, Kind, Result},
     gate::{
         KEY_PREFIX, Operation, Permit, TICKET_PREFIX, Tx,
@@ -384,6 +385,7 @@ impl Operation for Erase {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
         tx.revoke(self.member).await?;
+        chat::erase(tx, self.member).await?;
         triggers::withdraw_all_of(tx, self.member).await?;
         store::erase(tx, self.member).await
     }

@@ -1,5 +1,5 @@
 use entity::{api_key, credential, login, member};
-use sea_orm::{DbBackend, EntityTrait, IntoActiveModel, Set};
+use sea_orm::{EntityTrait, IntoActiveModel, Set};
 use uuid::Uuid;
 
 use super::MOST_KEYS;
@@ -201,14 +201,7 @@ pub async fn key(permit: &Permit, id: Uuid, member: Uuid) -> Result<Option<api_k
 }
 
 pub async fn insert_key(tx: &Tx<'_>, row: &api_key::Model) -> Result<()> {
-    if tx.backend() == DbBackend::Postgres {
-        // One at a time for a member, so that the count below is right at the commit.
-        tx.execute(
-            "SELECT 1 FROM members WHERE id = ? FOR NO KEY UPDATE",
-            [row.member_id.into()],
-        )
-        .await?;
-    }
+    tx.hold_member(row.member_id).await?;
     let written = tx
         .execute(
             "INSERT INTO api_keys (id, member_id, name, prefix, key_hash, scopes, created_at, expires_at)

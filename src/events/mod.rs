@@ -11,8 +11,9 @@ use crate::{
     error::{Error, Result},
     event::EventKind,
     gate::{
-        Permit,
+        Permit, any_uuid,
         log::{self, Position},
+        uuids,
     },
     graphql::{
         self as surface,
@@ -63,7 +64,8 @@ pub async fn by_id(permit: &Permit, id: Uuid) -> Result<event::Model> {
     found.into_iter().next().ok_or_else(|| Error::not_found("event"))
 }
 
-/// Their own profile and visible others', public triggers; and their own triggers that were public once.
+/// All rooms' messages, their own profile and visible others', public triggers; and their own triggers that were public
+/// once. Nothing of members whom they have blocked.
 fn visible(permit: &Permit) -> Result<(String, Vec<Value>)> {
     let caller = permit.member()?;
     let profiles = if permit.caller().moderates() {
@@ -71,22 +73,36 @@ fn visible(permit: &Permit) -> Result<(String, Vec<Value>)> {
     } else {
         "(m.is_public OR m.id = ?)"
     };
-    let condition = format!(
-        "(kind = 'profile.update' AND EXISTS (SELECT 1 FROM members m WHERE m.id = object_id AND {profiles}))
+    let mut condition = format!(
+        "((kind = 'profile.update' AND EXISTS (SELECT 1 FROM members m WHERE m.id = object_id AND {profiles}))
          OR (kind = 'trigger.shared' AND EXISTS
-             (SELECT 1 FROM triggers t WHERE t.id = object_id AND (t.is_public OR t.creator_id = ?)))"
+             (SELECT 1 FROM triggers t WHERE t.id = object_id AND (t.is_public OR t.creator_id = ?)))
+         OR kind IN ('message.new', 'message.edit', 'message.delete'))"
     );
     let mut values: Vec<Value> = Vec::new();
     if !permit.caller().moderates() {
         values.push(caller.member.into());
     }
     values.push(caller.member.into());
+    let blocked: Vec<Uuid> = caller.blocked().iter().copied().collect();
+    if !blocked.is_empty() {
+        // What a moderator did to a blocked member's message is about that member too.
+        let backend = permit.gate().backend();
+        condition = format!(
+            "{condition} AND NOT COALESCE({}, FALSE) AND NOT EXISTS
+                 (SELECT 1 FROM messages m WHERE m.id = object_id AND {})",
+            any_uuid(backend, "actor_id"),
+            any_uuid(backend, "m.author_id")
+        );
+        values.extend([uuids(backend, &blocked), uuids(backend, &blocked)]);
+    }
     Ok((condition, values))
 }
 
 /// The fragments of `rest/v1.graphql` that event data is spelled by.
 const PROFILE: &str = "Profile";
 const TRIGGER: &str = "Trigger";
+const MESSAGE: &str = "Message";
 
 /// Runs the documents that event data is made by: REST's fragments, so that an event's data is spelled as REST spells
 /// that thing.
@@ -98,6 +114,7 @@ struct Documents {
     rest: Arc<Rest>,
     profile: Arc<Operation>,
     trigger: Arc<Operation>,
+    message: Arc<Operation>,
 }
 
 /// For whom an event's data is rendered: what may be read is what the event's reader may see, whatever scope a key has
@@ -126,12 +143,12 @@ impl Render {
             let operation = document.operation(None).map_err(|error| error.to_string())?;
             Ok::<_, String>(operation.clone())
         };
-        let (profile, trigger) = (prepare(PROFILE)?, prepare(TRIGGER)?);
         let set = self.0.set(Documents {
             engine,
-            rest,
-            profile,
-            trigger,
+            profile: prepare(PROFILE)?,
+            trigger: prepare(TRIGGER)?,
+            message: prepare(MESSAGE)?,
+            rest: rest.clone(),
         });
         set.map_err(|_| "events are rendered already".to_owned())
     }
@@ -144,6 +161,9 @@ impl Render {
         let (fragment, operation, id) = match kind {
             EventKind::ProfileUpdate => (PROFILE, &documents.profile, IdKind::Profile),
             EventKind::TriggerShared => (TRIGGER, &documents.trigger, IdKind::Trigger),
+            EventKind::MessageNew | EventKind::MessageEdit | EventKind::MessageDelete => {
+                (MESSAGE, &documents.message, IdKind::Message)
+            }
             kind => return Err(Error::internal(format!("no data is known for {}", kind.wire()))),
         };
         let mut variables = Variables::default();

@@ -66,6 +66,13 @@ pub enum Via {
     Key { id: Uuid, scopes: Vec<Scope> },
 }
 
+impl Known {
+    /// Whom the member has blocked.
+    pub fn blocked(&self) -> &HashSet<Uuid> {
+        &self.blocked
+    }
+}
+
 impl Caller {
     pub fn member(&self) -> Option<&Known> {
         match self {
@@ -362,14 +369,36 @@ pub fn refuse_banned(at: Option<i64>, until: Option<i64>, reason: Option<&str>, 
     if at.is_none() || until.is_some_and(|until| until <= now) {
         return Ok(());
     }
-    let mut error = Error::new(Kind::Banned, "this account is banned");
+    Err(with_end(
+        Error::new(Kind::Banned, "this account is banned"),
+        reason,
+        until,
+    ))
+}
+
+/// # Errors
+///
+/// `MUTED` with the reason and, where there is one, the end.
+pub fn refuse_muted(at: Option<i64>, until: Option<i64>, reason: Option<&str>, now: i64) -> Result<()> {
+    if at.is_none() || until.is_some_and(|until| until <= now) {
+        return Ok(());
+    }
+    Err(with_end(
+        Error::new(Kind::Muted, "this account is muted"),
+        reason,
+        until,
+    ))
+}
+
+fn with_end(error: Error, reason: Option<&str>, until: Option<i64>) -> Error {
+    let mut error = error;
     if let Some(reason) = reason {
         error = error.with("reason", reason);
     }
     if let Some(until) = until {
         error = error.with("until", time::format(until));
     }
-    Err(error)
+    error
 }
 
 /// The id of what a caller calls by, as clients see it.

@@ -3,6 +3,8 @@
 //! What an operation answered is kept in its own transaction, for 24 hours, so that a crash leaves either both or
 //! neither. A failure rolls its key back with everything else.
 
+use std::collections::{BTreeMap, HashMap};
+
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -10,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     db::sql,
+    rows::Rows,
     writer::{Operation, Tx},
 };
 use crate::{
@@ -42,6 +45,35 @@ impl Claim {
             arguments_hash: Sha256::digest(arguments).into(),
         })
     }
+
+    /// What the key is unique by.
+    pub(super) fn name(&self) -> (Uuid, &str) {
+        (self.member, &self.key)
+    }
+
+    /// Whether it is for the same request as another claim of the same key.
+    pub(super) fn is_same(&self, other: &Claim) -> bool {
+        self.field == other.field && self.arguments_hash == other.arguments_hash
+    }
+
+    pub(super) fn reused() -> Error {
+        conflict("the idempotency key was used for another request")
+    }
+
+    /// The first success again.
+    ///
+    /// # Errors
+    ///
+    /// `IDEMPOTENCY_CONFLICT` where the key was for another request, or the first one is still running.
+    pub(super) fn replay<T: DeserializeOwned>(&self, kept: &Kept) -> Result<T> {
+        if kept.field != self.field || kept.arguments_hash != self.arguments_hash {
+            return Err(Claim::reused());
+        }
+        let Some(result) = &kept.result else {
+            return Err(conflict("the first request with this idempotency key is still running"));
+        };
+        serde_json::from_str(result).map_err(Error::internal)
+    }
 }
 
 /// Reads an `Idempotency-Key`.
@@ -64,8 +96,11 @@ pub(super) struct Once<O> {
     pub operation: O,
 }
 
+/// What is kept of the first request with a key.
 #[derive(FromQueryResult)]
-struct Kept {
+pub(super) struct Kept {
+    member_id: Uuid,
+    key: String,
     field: String,
     arguments_hash: Vec<u8>,
     result: Option<String>,
@@ -123,21 +158,110 @@ where
     async fn replay(&self, tx: &Tx<'_>) -> Result<O::Output> {
         let statement = sql(
             tx.get_database_backend(),
-            "SELECT field, arguments_hash, result FROM idempotency_keys WHERE member_id = ? AND key = ?",
+            "SELECT member_id, key, field, arguments_hash, result FROM idempotency_keys WHERE member_id = ? AND key = ?",
             [self.claim.member.into(), self.claim.key.as_str().into()],
         );
         let kept = Kept::find_by_statement(statement)
             .one(tx)
             .await?
             .ok_or_else(|| Error::internal("an idempotency key that is taken is not there"))?;
-        if kept.field != self.claim.field || kept.arguments_hash != self.claim.arguments_hash {
-            return Err(conflict("the idempotency key was used for another request"));
-        }
-        let Some(result) = kept.result else {
-            return Err(conflict("the first request with this idempotency key is still running"));
-        };
-        serde_json::from_str(&result).map_err(Error::internal)
+        self.claim.replay(&kept)
     }
+}
+
+/// Takes the keys of many requests; what is kept of those that were taken before.
+pub(super) async fn claim_all(tx: &Tx<'_>, claims: &[&Claim]) -> Result<HashMap<(Uuid, String), Kept>> {
+    if claims.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (now, backend) = (tx.now(), tx.backend());
+    // Each once, as Postgres wants it, and in one order, so that no two batches wait for each other.
+    let claims: BTreeMap<_, _> = claims.iter().map(|claim| (claim.name(), claim)).collect();
+    let mut rows = Rows::new(backend);
+    for claim in claims.values() {
+        rows.push([
+            claim.member.into(),
+            claim.key.as_str().into(),
+            claim.field.into(),
+            claim.arguments_hash.as_slice().into(),
+        ]);
+    }
+    let text = format!(
+        "INSERT INTO idempotency_keys (member_id, key, field, arguments_hash, lease_until, created_at)
+         SELECT {}, {}, {}, {}, ?, ? FROM {} WHERE 1 = 1
+         ON CONFLICT (member_id, key) DO UPDATE SET field = excluded.field,
+             arguments_hash = excluded.arguments_hash, result = NULL,
+             lease_until = excluded.lease_until, created_at = excluded.created_at
+         WHERE idempotency_keys.created_at <= ?",
+        rows.uuid(0),
+        rows.text(1),
+        rows.text(2),
+        rows.bytes(3),
+        rows.from()
+    );
+    let values = [now.into(), now.into(), rows.into_value(), (now - KEPT_FOR).into()];
+    if tx.execute(&text, values).await? == claims.len() as u64 {
+        return Ok(HashMap::new());
+    }
+    // What has a result, or was taken by one that still runs, was there before. What was just taken has neither result
+    // nor another's time of creation.
+    let mut rows = Rows::new(backend);
+    for (member, key) in claims.keys() {
+        rows.push([(*member).into(), (*key).into()]);
+    }
+    let text = format!(
+        "SELECT k.member_id, k.key, k.field, k.arguments_hash, k.result FROM {} JOIN idempotency_keys k
+         ON k.member_id = {} AND k.key = {} WHERE k.result IS NOT NULL OR k.created_at <> ?",
+        rows.from(),
+        rows.uuid(0),
+        rows.text(1)
+    );
+    let statement = sql(backend, &text, [rows.into_value(), now.into()]);
+    let kept = Kept::find_by_statement(statement).all(tx).await?;
+    Ok(kept
+        .into_iter()
+        .map(|kept| ((kept.member_id, kept.key.clone()), kept))
+        .collect())
+}
+
+/// Keeps what requests with keys have answered; where they failed, their keys go.
+pub(super) async fn settle_all<'a, T: Serialize + 'a>(
+    tx: &Tx<'_>,
+    settled: impl Iterator<Item = (&'a Claim, Option<&'a T>)>,
+) -> Result<()> {
+    let backend = tx.backend();
+    let (mut kept, mut dropped) = (Rows::new(backend), Rows::new(backend));
+    for (claim, result) in settled {
+        let (member, key) = claim.name();
+        match result {
+            Some(result) => {
+                let result = serde_json::to_string(result).map_err(Error::internal)?;
+                kept.push([member.into(), key.into(), result.as_str().into()]);
+            }
+            None => dropped.push([member.into(), key.into()]),
+        }
+    }
+    if !kept.is_empty() {
+        let text = format!(
+            "UPDATE idempotency_keys SET result = {} FROM {}
+             WHERE idempotency_keys.member_id = {} AND idempotency_keys.key = {}",
+            kept.text(2),
+            kept.from(),
+            kept.uuid(0),
+            kept.text(1)
+        );
+        tx.execute(&text, [kept.into_value()]).await?;
+    }
+    if !dropped.is_empty() {
+        let text = format!(
+            "DELETE FROM idempotency_keys WHERE (member_id, key) IN (SELECT {}, {} FROM {})",
+            dropped.uuid(0),
+            dropped.text(1),
+            dropped.from()
+        );
+        tx.execute(&text, [dropped.into_value()]).await?;
+    }
+    Ok(())
 }
 
 fn conflict(message: &'static str) -> Error {

@@ -4,10 +4,16 @@
 //! the order is that of the row id on SQLite (one writer) and of (transaction id, row id) on Postgres, where nothing is
 //! read that a transaction still running could come before.
 
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, Value};
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, Value};
 use uuid::Uuid;
 
-use super::{Permit, db::sql};
+use super::{
+    Permit,
+    db::{any_uuid, sql, uuids},
+    rows::Rows,
+};
 use crate::error::{Error, Result};
 
 /// The subject of what nodes must know of callers: logins and keys that ended, roles, bans.
@@ -61,6 +67,59 @@ pub(super) async fn append(
     Ok((id, Happened { subject, kind, object }))
 }
 
+/// Writes events of one subject that happen together, in their order; the number of the first of them.
+pub(super) async fn append_all(
+    db: &impl ConnectionTrait,
+    now: i64,
+    kind: &'static str,
+    subject: Uuid,
+    events: &[New],
+) -> Result<(i64, Happened)> {
+    let backend = db.get_database_backend();
+    let count = events.len() as i64;
+    let numbered = sql(
+        backend,
+        "INSERT INTO subjects (id, last_seq) VALUES (?, ?)
+         ON CONFLICT (id) DO UPDATE SET last_seq = subjects.last_seq + ? RETURNING last_seq",
+        [subject.into(), count.into(), count.into()],
+    );
+    let last: i64 = db
+        .query_one_raw(numbered)
+        .await?
+        .ok_or_else(|| Error::internal("a subject that was numbered has no number"))?
+        .try_get_by_index(0)?;
+    let first = last - count + 1;
+    let mut rows = Rows::new(backend);
+    for (seq, event) in (first..).zip(events) {
+        rows.push([event.id.into(), seq.into(), event.actor.into(), event.object.into()]);
+    }
+    let text = format!(
+        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at)
+         SELECT {}, ?, {}, ?, {}, {}, ? FROM {}",
+        rows.uuid(0),
+        rows.int(1),
+        rows.uuid(2),
+        rows.uuid(3),
+        rows.from()
+    );
+    let written = sql(
+        backend,
+        &text,
+        [subject.into(), kind.into(), now.into(), rows.into_value()],
+    );
+    db.execute_raw(written).await?;
+    let object = events.last().map_or(subject, |event| event.object);
+    Ok((first, Happened { subject, kind, object }))
+}
+
+/// An event to be written.
+#[derive(Clone, Debug)]
+pub struct New {
+    pub id: Uuid,
+    pub actor: Uuid,
+    pub object: Uuid,
+}
+
 /// The events of one subject after a place in it, at most `limit`, in order.
 pub async fn after(permit: &Permit, subject: Uuid, seq: i64, limit: u64) -> Result<Vec<entity::event::Model>> {
     subject_events(permit.read(), subject, seq, limit).await
@@ -91,6 +150,39 @@ pub(super) async fn last_seq(db: &impl ConnectionTrait, subject: Uuid) -> Result
     match db.query_one_raw(statement).await? {
         Some(row) => Ok(row.try_get_by_index(0)?),
         None => Ok(0),
+    }
+}
+
+/// The number of a subject's newest event, 0 where there is none.
+pub async fn subject_seq(permit: &Permit, subject: Uuid) -> Result<i64> {
+    last_seq(permit.read(), subject).await
+}
+
+/// The same of several; those without events are left out.
+pub async fn subject_seqs(permit: &Permit, subjects: &[Uuid]) -> Result<HashMap<Uuid, i64>> {
+    let db = permit.read();
+    let backend = db.get_database_backend();
+    let text = format!("SELECT id, last_seq FROM subjects WHERE {}", any_uuid(backend, "id"));
+    let rows = db
+        .query_all_raw(sql(backend, &text, [uuids(backend, subjects)]))
+        .await?;
+    let seqs = rows
+        .iter()
+        .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)));
+    Ok(seqs.collect::<Result<_, DbErr>>()?)
+}
+
+/// The number of an event among its subject's, if it is in the log.
+pub async fn seq_of(permit: &Permit, subject: Uuid, event: Uuid) -> Result<Option<i64>> {
+    let db = permit.read();
+    let statement = sql(
+        db.get_database_backend(),
+        "SELECT seq FROM events WHERE id = ? AND subject_id = ?",
+        [event.into(), subject.into()],
+    );
+    match db.query_one_raw(statement).await? {
+        Some(row) => Ok(Some(row.try_get_by_index(0)?)),
+        None => Ok(None),
     }
 }
 

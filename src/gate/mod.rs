@@ -26,8 +26,10 @@ pub mod idempotency;
 mod live;
 pub mod log;
 mod permit;
+mod rows;
 pub mod rules;
 pub mod sessions;
+mod together;
 mod writer;
 
 use callers::{Caller, Callers, Found, Proof, Via};
@@ -36,6 +38,8 @@ pub use db::{STATEMENTS, any_text, any_uuid, sql, texts, uuids};
 pub use live::Standing;
 use log::Happened;
 pub use permit::{Admission, Permit, System, Unchecked};
+pub use rows::Rows;
+pub use together::{Part, Together};
 use writer::Writer;
 pub use writer::{Operation, Sql, Tx};
 

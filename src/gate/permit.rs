@@ -1,6 +1,12 @@
 //! What an admitted request may do: its admission, the permits of its fields, and the rows that they open.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use sea_orm::DatabaseConnection;
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,6 +16,7 @@ use super::{
     Gate,
     callers::{Caller, Known, Via},
     idempotency::{Claim, Once},
+    live::Standing,
     rules::Rule,
     writer::Operation,
 };
@@ -41,6 +48,11 @@ impl Admission {
         &self.0.caller
     }
 
+    /// The admission of what was charged for and still runs, for the caller as they are now.
+    pub fn again(&self, standing: &Standing) -> Admission {
+        Admission::new(&self.0.gate, &standing.caller(), None)
+    }
+
     /// # Errors
     ///
     /// What [`Caller::may`] refuses.
@@ -55,7 +67,39 @@ impl Admission {
     ///
     /// What [`Caller::may`] refuses.
     pub fn permit_once(&self, rule: &Rule, field: &'static str, arguments: &impl Serialize) -> Result<Permit> {
-        let claim = match (&self.0.idempotency_key, self.0.caller.member()) {
+        self.permit_by(rule, self.0.idempotency_key.as_deref(), field, arguments)
+    }
+
+    /// As [`permit_once`](Self::permit_once), where the field itself may bring the key.
+    ///
+    /// # Errors
+    ///
+    /// Also `BAD_REQUEST` where the request brought another one.
+    pub fn permit_nonce(
+        &self,
+        rule: &Rule,
+        nonce: Option<&str>,
+        field: &'static str,
+        arguments: &impl Serialize,
+    ) -> Result<Permit> {
+        let key = match (nonce, self.0.idempotency_key.as_deref()) {
+            (Some(nonce), Some(key)) if nonce != key => {
+                let message = "the nonce is another idempotency key than the request's";
+                return Err(Error::bad_request("", message));
+            }
+            (nonce, key) => nonce.or(key),
+        };
+        self.permit_by(rule, key, field, arguments)
+    }
+
+    fn permit_by(
+        &self,
+        rule: &Rule,
+        key: Option<&str>,
+        field: &'static str,
+        arguments: &impl Serialize,
+    ) -> Result<Permit> {
+        let claim = match (key, self.0.caller.member()) {
             (Some(key), Some(known)) => Some(Claim::new(known.member, key, field, arguments)?),
             _ => None,
         };
@@ -77,6 +121,7 @@ struct Permitted {
     gate: Gate,
     caller: Caller,
     claim: Option<Claim>,
+    asked: AtomicBool,
 }
 
 impl fmt::Debug for Permit {
@@ -91,10 +136,12 @@ impl Permit {
             gate: gate.clone(),
             caller,
             claim,
+            asked: AtomicBool::new(false),
         }))
     }
 
     pub fn caller(&self) -> &Caller {
+        self.0.asked.store(true, Ordering::Relaxed);
         &self.0.caller
     }
 
@@ -111,6 +158,15 @@ impl Permit {
 
     pub fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    /// Whether somebody has asked this permit who is calling: what came of that is not for everyone.
+    pub fn was_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        self.0.claim.as_ref()
     }
 
     /// Connections that only read.

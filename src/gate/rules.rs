@@ -2,7 +2,7 @@
 
 use async_graphql::Enum;
 
-use self::Scope::{EventsRead, ProfileRead, ProfileWrite, TriggersRead, TriggersWrite};
+use self::Scope::{ChatRead, ChatWrite, EventsRead, ProfileRead, ProfileWrite, TriggersRead, TriggersWrite};
 
 /// What a member may do beside what every member may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum)]
@@ -166,6 +166,8 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Query", "trigger", Rule::scope(TriggersRead)),
     ("Query", "triggers", Rule::scope(TriggersRead)),
     ("Query", "events", Rule::scope(EventsRead)),
+    ("Query", "room", Rule::scope(ChatRead)),
+    ("Query", "rooms", Rule::scope(ChatRead)),
     ("Viewer", "user", Rule::MEMBER),
     ("Viewer", "email", Rule::MEMBER),
     ("Viewer", "profile", Rule::scope(ProfileRead)),
@@ -192,6 +194,12 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Mutation", "deactivateTrigger", Rule::scope(TriggersWrite)),
     ("Mutation", "pauseTriggers", Rule::scope(TriggersWrite)),
     ("Mutation", "resumeTriggers", Rule::scope(TriggersWrite)),
+    ("Mutation", "createRoom", Rule::scope(ChatWrite)),
+    ("Mutation", "sendMessage", Rule::scope(ChatWrite)),
+    ("Mutation", "editMessage", Rule::scope(ChatWrite)),
+    ("Mutation", "deleteMessage", Rule::scope(ChatWrite)),
+    ("Subscription", "messageAdded", Rule::scope(ChatRead)),
+    ("Subscription", "roomChanged", Rule::scope(ChatRead)),
 ];
 
 /// The rule of every object that has one: checked wherever one is reached.
@@ -203,6 +211,8 @@ pub const OBJECTS: &[(&str, Rule)] = &[
     ("ApiKey", Rule::MEMBER),
     ("Login", Rule::LOGIN),
     ("Consent", Rule::scope(TriggersRead)),
+    ("Room", Rule::scope(ChatRead)),
+    ("Message", Rule::scope(ChatRead)),
 ];
 
 /// Mutations that hand out a secret or a login, or end what a key could be kept with: an idempotency key is ignored

@@ -80,11 +80,28 @@ impl Tx<'_> {
         Ok(id)
     }
 
+    /// Writes events of `subject` that happen together, in their order; the number of the first of them.
+    pub async fn emit_all(&mut self, kind: EventKind, subject: Uuid, events: &[log::New]) -> Result<i64> {
+        let (first, happened) = log::append_all(self.db, self.now, kind.wire(), subject, events).await?;
+        self.happened.push(happened);
+        Ok(first)
+    }
+
     /// Makes every node forget what it knows of a member as a caller: after a change of role, password, logins, keys or
     /// standing.
     pub async fn revoke(&mut self, member: Uuid) -> Result<()> {
         let (_, happened) = log::append(self.db, self.now, log::CALLER_CHANGED, log::CALLERS, None, member).await?;
         self.happened.push(happened);
+        Ok(())
+    }
+
+    /// Holds a member until the end of the transaction, so that what is counted of theirs is right at the commit. SQLite
+    /// has one writer anyway.
+    pub async fn hold_member(&self, member: Uuid) -> Result<()> {
+        if self.backend() == DbBackend::Postgres {
+            let text = "SELECT 1 FROM members WHERE id = ? FOR NO KEY UPDATE";
+            self.execute(text, [member.into()]).await?;
+        }
         Ok(())
     }
 

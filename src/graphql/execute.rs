@@ -65,16 +65,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// `query` and `mutation` are the roots that `builder` was made with; the library does not give them back.
+    /// `query` and `mutation` are the roots that `builder` was made with; the library does not give them back. `live` has
+    /// the fields of its subscription root, each of which shows one event.
     ///
     /// # Panics
     ///
     /// Where an extension of the builder waits for something before an operation runs.
-    pub fn new<Q, M, S>(builder: SchemaBuilder<Q, M, S>, query: Q, mutation: M) -> Self
+    pub fn new<Q, M, S, L>(builder: SchemaBuilder<Q, M, S>, query: Q, mutation: M, live: L) -> Self
     where
         Q: ObjectType + 'static,
         M: ObjectType + 'static,
         S: SubscriptionType + 'static,
+        L: ObjectType + 'static,
     {
         let schema = builder.extension(Validation).finish();
         let found = Arc::new(OnceLock::new());
@@ -88,6 +90,7 @@ impl Engine {
                 schema,
                 query,
                 mutation,
+                live,
             }),
             env,
             extensions: no_extensions(),
@@ -123,14 +126,20 @@ impl Engine {
     ///
     /// A subscription is refused: it has no one answer.
     pub async fn run(&self, bound: &Bound, context: RunContext) -> Outcome {
+        if bound.operation().kind() == OperationType::Subscription {
+            return Outcome::failed(Error::new(
+                Kind::BadRequest,
+                "a subscription needs a WebSocket or an event stream",
+            ));
+        }
+        self.show(bound, context).await
+    }
+
+    /// As [`run`](Self::run), and a subscription is run for what its context says is to be shown.
+    pub async fn show(&self, bound: &Bound, context: RunContext) -> Outcome {
         let request_id = context.request_id.clone();
         let running = async {
-            if bound.operation().kind() == OperationType::Subscription {
-                Outcome::failed(Error::new(
-                    Kind::BadRequest,
-                    "a subscription needs a WebSocket or an event stream",
-                ))
-            } else if bound.selected.introspects {
+            if bound.selected.introspects {
                 self.introspect(bound, context).await
             } else {
                 self.resolve(bound, context).await
@@ -264,17 +273,19 @@ trait Runnable: Send + Sync {
     fn sdl(&self) -> String;
 }
 
-struct Roots<Q, M, S> {
+struct Roots<Q, M, S, L> {
     schema: Schema<Q, M, S>,
     query: Q,
     mutation: M,
+    live: L,
 }
 
-impl<Q, M, S> Runnable for Roots<Q, M, S>
+impl<Q, M, S, L> Runnable for Roots<Q, M, S, L>
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
     S: SubscriptionType + 'static,
+    L: ObjectType + 'static,
 {
     fn resolve<'a>(
         &'a self,
@@ -283,7 +294,8 @@ where
     ) -> BoxFuture<'a, ServerResult<Value>> {
         match kind {
             OperationType::Mutation => resolve_container_serial(selection, &self.mutation).boxed(),
-            _ => resolve_container(selection, &self.query).boxed(),
+            OperationType::Query => resolve_container(selection, &self.query).boxed(),
+            OperationType::Subscription => resolve_container(selection, &self.live).boxed(),
         }
     }
 

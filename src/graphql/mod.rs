@@ -6,6 +6,7 @@ pub mod document;
 pub mod execute;
 pub mod failure;
 pub mod http;
+pub mod live;
 pub mod page;
 pub mod resolve;
 pub mod scalars;

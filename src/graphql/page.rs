@@ -33,6 +33,15 @@ pub fn first(first: i32) -> Result<usize> {
     }
 }
 
+/// As [`first`], from the end.
+///
+/// # Errors
+///
+/// `VALIDATION_FAILED` outside 1 to 100.
+pub fn last(last: i32) -> Result<usize> {
+    first(last).map_err(|_| Error::invalid("last", format!("must be 1 to {MOST}")))
+}
+
 /// What is told of a cursor that is none.
 pub fn no_cursor(field: &str) -> Error {
     Error::invalid(field, "must be a cursor of this list")

@@ -1,12 +1,13 @@
 //! The roots: what the slices bring, `viewer`, and `node`.
 
-use async_graphql::{
-    Context, EmptySubscription, ID, Interface, MergedObject, Object, Schema, SchemaBuilder, SimpleObject,
-};
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, Interface, MergedObject, Object, Schema, SchemaBuilder, SimpleObject};
 
 use super::{
     context::{admission, loaders, permit},
     execute::Engine,
+    live::Described,
     scalars::DateTime,
 };
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         self,
         graphql::{AccountMutation, ApiKey, Login},
     },
+    chat::graphql::{ChatMutation, ChatQuery, Message, Room, Subscription, chat},
     error::{Error, Result},
     events::{
         self,
@@ -34,19 +36,23 @@ use crate::{
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-pub struct Query(RootQuery, ProfileQuery, TriggerQuery, EventQuery);
+pub struct Query(RootQuery, ProfileQuery, TriggerQuery, EventQuery, ChatQuery);
 
 /// Everything that can be changed. Each takes what it acts on and one `input`, and returns what it changed.
 #[derive(MergedObject, Default)]
-pub struct Mutation(AccountMutation, ProfileMutation, TriggerMutation);
+pub struct Mutation(AccountMutation, ProfileMutation, TriggerMutation, ChatMutation);
 
-type Builder = SchemaBuilder<Query, Mutation, EmptySubscription>;
+type Builder = SchemaBuilder<Query, Mutation, Described<Subscription>>;
 
 /// The schema, ready to run with what its resolvers find in the context: [`Loaders`](crate::loaders::Loaders),
 /// [`Passwords`](crate::accounts::password::Passwords) and [`Render`](crate::events::Render).
 pub fn engine(with_data: impl FnOnce(Builder) -> Builder) -> Engine {
-    let builder = with_data(Schema::build(Query::default(), Mutation::default(), EmptySubscription));
-    Engine::new(builder, Query::default(), Mutation::default())
+    let builder = with_data(Schema::build(
+        Query::default(),
+        Mutation::default(),
+        Described::default(),
+    ));
+    Engine::new(builder, Query::default(), Mutation::default(), Subscription)
 }
 
 /// Something with an id of its own.
@@ -60,6 +66,8 @@ pub enum Node {
     ApiKey(ApiKey),
     Login(Login),
     Consent(Consent),
+    Room(Room),
+    Message(Message),
 }
 
 #[derive(Default)]
@@ -94,9 +102,12 @@ impl RootQuery {
             IdKind::Key => Node::ApiKey(ApiKey::new(accounts::key(&permit, uuid).await?)),
             IdKind::Login => Node::Login(Login::new(accounts::login(&permit, uuid).await?, &permit)),
             IdKind::Consent => Node::Consent(Consent::new(triggers::consent(&permit, uuid).await?, &permit)),
-            IdKind::Room | IdKind::Message | IdKind::Report | IdKind::AuditEntry => {
-                return Err(Error::not_found("node"));
+            IdKind::Room => Node::Room(Room::new(chat(ctx).room_by_id(&permit, uuid).await?, &permit)),
+            IdKind::Message => {
+                let view = chat(ctx).message(&permit, uuid).await?;
+                Node::Message(Message::new(Arc::new(view), &permit))
             }
+            IdKind::Report | IdKind::AuditEntry => return Err(Error::not_found("node")),
         }))
     }
 }

@@ -252,7 +252,7 @@ pub fn types() -> Arc<Types> {
 }
 
 pub fn engine() -> Engine {
-    Engine::new(Schema::build(Query, Mutation, Ticks), Query, Mutation)
+    Engine::new(Schema::build(Query, Mutation, Ticks), Query, Mutation, Query)
 }
 
 pub fn documents() -> Documents {

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Simp
 use entity::member;
 use uuid::Uuid;
 
-use super::{Change, Order, Page, xp};
+use super::{Change, Order, Page, Seen, xp};
 use crate::{
     error::{Error, Result},
     gate::{Permit, rules::Role},
@@ -32,6 +32,7 @@ pub struct User {
 enum Known {
     All(Arc<member::Model>),
     Name { id: Uuid, username: String },
+    Seen(Seen),
 }
 
 impl User {
@@ -53,10 +54,26 @@ impl User {
         }
     }
 
+    /// What everyone sees of a member.
+    pub fn seen(seen: Seen, permit: &Permit) -> Self {
+        Self {
+            known: Known::Seen(seen),
+            permit: permit.clone(),
+        }
+    }
+
+    fn id_of(&self) -> Uuid {
+        match &self.known {
+            Known::All(row) => row.id,
+            Known::Name { id, .. } => *id,
+            Known::Seen(seen) => seen.id,
+        }
+    }
+
     async fn row(&self, ctx: &Context<'_>) -> Result<Arc<member::Model>> {
         match &self.known {
             Known::All(row) => Ok(row.clone()),
-            Known::Name { id, .. } => profiles::user(&self.permit, loaders(ctx), *id).await,
+            _ => profiles::user(&self.permit, loaders(ctx), self.id_of()).await,
         }
     }
 }
@@ -66,11 +83,7 @@ impl User {
 impl User {
     /// The member's id, `user_…`.
     pub async fn id(&self) -> ID {
-        let id = match &self.known {
-            Known::All(row) => row.id,
-            Known::Name { id, .. } => *id,
-        };
-        IdKind::User.encode(id).into()
+        IdKind::User.encode(self.id_of()).into()
     }
 
     /// The name by which members are found, whatever its case. It does not change.
@@ -78,17 +91,25 @@ impl User {
         match &self.known {
             Known::All(row) => &row.username,
             Known::Name { username, .. } => username,
+            Known::Seen(seen) => &seen.username,
         }
     }
 
     /// What the member may do beside what every member may.
     async fn role(&self, ctx: &Context<'_>) -> Result<Role> {
-        self.row(ctx).await?.role.parse().map_err(Error::internal)
+        let role = match &self.known {
+            Known::Seen(seen) => seen.role.parse(),
+            _ => self.row(ctx).await?.role.parse(),
+        };
+        role.map_err(Error::internal)
     }
 
     /// When the member registered.
     async fn created_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
-        Ok(DateTime::new(self.row(ctx).await?.created_at))
+        Ok(DateTime::new(match &self.known {
+            Known::Seen(seen) => seen.created_at,
+            _ => self.row(ctx).await?.created_at,
+        }))
     }
 
     /// Null, without an error, where it is private and the caller is neither its owner nor a moderator.

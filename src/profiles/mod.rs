@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entity::member;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -19,6 +19,20 @@ mod store;
 pub mod xp;
 
 pub use store::{Order, Page};
+
+/// The member who has what deleted accounts leave behind, under the username `deleted`.
+pub const DELETED: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
+
+/// What everyone sees of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub id: Uuid,
+    pub username: String,
+    /// `member`, `moderator` or `admin`.
+    pub role: String,
+    /// Unix milliseconds.
+    pub created_at: i64,
+}
 
 /// The profile of a username, whatever its case.
 ///

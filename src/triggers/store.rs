@@ -105,19 +105,9 @@ pub async fn list(permit: &Permit, page: Page) -> Result<Vec<View>> {
     Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
 }
 
-/// Holds a member until the end of the transaction, so that what is counted of theirs is right at the commit. SQLite has
-/// one writer anyway.
-async fn hold(tx: &Tx<'_>, member: Uuid) -> Result<()> {
-    if tx.backend() == DbBackend::Postgres {
-        let text = "SELECT 1 FROM members WHERE id = ? FOR NO KEY UPDATE";
-        tx.execute(text, [member.into()]).await?;
-    }
-    Ok(())
-}
-
 /// Writes a trigger, then what goes with it.
 pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New, then: Vec<Sql>) -> Result<trigger::Model> {
-    hold(tx, creator).await?;
+    tx.hold_member(creator).await?;
     let row = trigger::Model {
         id,
         creator_id: creator,
@@ -211,7 +201,7 @@ pub async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
 
 /// Whether the consent is new: to a trigger that was not active, or not in this revision.
 pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Result<bool> {
-    hold(tx, member).await?;
+    tx.hold_member(member).await?;
     let active = "SELECT count(*) FROM activations WHERE member_id = ? AND trigger_id <> ?";
     let count = sql(tx.backend(), active, [member.into(), trigger.id.into()]);
     let count: i64 = one(tx, count).await?.try_get_by_index(0)?;

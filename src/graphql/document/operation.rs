@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use async_graphql::{
     Name, Positioned, Value, Variables,
     parser::types::{
-        FragmentDefinition, OperationDefinition, OperationType, Selection, SelectionSet, VariableDefinition,
+        Field, FragmentDefinition, OperationDefinition, OperationType, Selection, SelectionSet, VariableDefinition,
     },
 };
 use serde_json::Map;
@@ -243,6 +243,34 @@ impl Bound {
     /// What is left to run: without what the variables skip.
     pub fn selection(&self) -> &SelectionSet {
         &self.selected.set.node
+    }
+
+    /// The first root field: the only one of a subscription.
+    pub fn root_field(&self) -> Option<&Field> {
+        self.selection()
+            .items
+            .iter()
+            .find_map(|selection| match &selection.node {
+                Selection::Field(field) => Some(&field.node),
+                _ => None,
+            })
+    }
+
+    /// An argument of the first root field as it is asked: by a variable, in the document, or the schema's default.
+    pub fn root_argument(&self, name: &str) -> Option<Value> {
+        let field = self.root_field()?;
+        match field.get_argument(name) {
+            Some(value) => value
+                .node
+                .clone()
+                .into_const_with(|variable| self.variables.get(&variable).cloned().ok_or(()))
+                .ok(),
+            None => {
+                let definition = self.operation.types.field(&self.operation.root, &field.name.node)?;
+                let argument = definition.arguments.iter().find(|argument| argument.name == name)?;
+                argument.default.clone()
+            }
+        }
     }
 
     /// What it costs and requires, after @skip and @include.

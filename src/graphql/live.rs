@@ -1,0 +1,302 @@
+//! Subscriptions: what is told as it happens, rendered once for all who see the same.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Name, ObjectType, Positioned, Response, SubscriptionType, Value,
+    parser::types::{Field, Selection, SelectionSet},
+    registry::Registry,
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::ready, stream::Stream};
+use tokio::sync::Notify;
+
+use super::{
+    document::Bound,
+    execute::{Engine, RunContext},
+    http::Answer,
+    types::{Types, base_name},
+};
+use crate::{
+    chat::{
+        Chat, LOBBY,
+        feed::{Audience, Change, Delivery, Entry, Follower, Render, Rendered, What},
+    },
+    error::{Error, Kind, Result},
+    gate::{Admission, Gate, Permit, Standing, System, rules},
+};
+
+/// What a subscription's root field finds in its context: what it is to show, and for whom.
+pub struct Showing {
+    pub entry: Arc<Entry>,
+    pub permit: Permit,
+}
+
+/// The fields that do not depend on who is calling, each reviewed: they show what is public of what the event is about,
+/// and take no arguments. A selection of others is run for each caller. Source: DESIGN, "Sharing what subscribers see".
+const SHARED: &[(&str, &[&str])] = &[
+    ("Subscription", &["messageAdded", "roomChanged"]),
+    ("MessageAdded", &["id", "message"]),
+    ("MessageEdited", &["id", "message"]),
+    ("MessageDeleted", &["id", "message"]),
+    ("MemberJoined", &["user"]),
+    ("MemberLeft", &["user"]),
+    ("MemberTyping", &["user"]),
+    (
+        "Message",
+        &[
+            "id",
+            "number",
+            "room",
+            "author",
+            "content",
+            "timestamp",
+            "editedAt",
+            "deletedAt",
+        ],
+    ),
+    ("Room", &["id", "name"]),
+    ("User", &["id", "username", "role", "createdAt"]),
+];
+
+/// A subscription that is open.
+pub struct Live {
+    follower: Follower,
+    /// What it was charged for; its caller is replaced when they change.
+    admission: Admission,
+    engine: Engine,
+    bound: Arc<Bound>,
+}
+
+impl Live {
+    /// Opens an admitted subscription. It begins after `resume`, the id of an event or message, else after its argument
+    /// `after`, else now. `wake` is rung when there is something to [take](Self::take); it may serve several.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` for the room, or for what it is to begin after.
+    pub async fn open(
+        engine: &Engine,
+        types: &Types,
+        chat: &Chat,
+        bound: Bound,
+        admission: Admission,
+        resume: Option<&str>,
+        wake: &Arc<Notify>,
+    ) -> Result<Live> {
+        let bound = Arc::new(bound);
+        let field = bound.root_field().ok_or_else(nothing_selected)?;
+        let permit = permit(field, &admission)?;
+        let name = text(bound.root_argument("room")).unwrap_or_else(|| LOBBY.to_owned());
+        let room = chat.room(&permit, &name).await?;
+        let after = match resume.map(str::to_owned).or_else(|| text(bound.root_argument("after"))) {
+            Some(id) => Some(chat.place(&permit, &room, &id).await?),
+            None => None,
+        };
+        let audience = match shared_rendering(types, bound.selection()) {
+            Some(rendering) => Audience::Shared {
+                rendering,
+                render: for_all(engine, &bound, permit.gate()),
+            },
+            None => Audience::Own,
+        };
+        let own = for_one(engine, &bound, permit);
+        let follower = chat.feeds().follow(&room, after, audience, own, wake).await?;
+        Ok(Live {
+            follower,
+            admission,
+            engine: engine.clone(),
+            bound,
+        })
+    }
+
+    /// The responses that are there, in order, as JSON; empty where there is nothing more for now. Does not wait for
+    /// events: `wake` tells of them. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// A database that does not answer: what was to come is still to come.
+    pub async fn take(&mut self) -> Result<Vec<Delivery>> {
+        loop {
+            let mut deliveries = self.follower.take().await?;
+            let had_some = !deliveries.is_empty();
+            deliveries.retain(|delivery| !self.admission.caller().hides(delivery.by));
+            if !deliveries.is_empty() || !had_some {
+                return Ok(deliveries);
+            }
+        }
+    }
+
+    /// Goes on for the caller as they are now: with another role, other blocks.
+    ///
+    /// # Errors
+    ///
+    /// What the subscription requires and the caller may no longer do.
+    pub fn renew(&mut self, standing: &Standing) -> Result<()> {
+        let caller = standing.caller();
+        for requirement in &self.bound.admission().requirements {
+            caller.may(&requirement.rule)?;
+        }
+        self.admission = self.admission.again(standing);
+        let field = self.bound.root_field().ok_or_else(nothing_selected)?;
+        let permit = permit(field, &self.admission)?;
+        self.follower.render_own(for_one(&self.engine, &self.bound, permit));
+        Ok(())
+    }
+
+    /// The room that is followed, for who is in it.
+    pub fn room(&self) -> uuid::Uuid {
+        self.follower.room().id
+    }
+}
+
+fn nothing_selected() -> Error {
+    Error::new(Kind::GraphqlValidationFailed, "a subscription has one root field")
+}
+
+fn permit(field: &Field, admission: &Admission) -> Result<Permit> {
+    let name = field.name.node.as_str();
+    let rule = rules::field("Subscription", name);
+    admission.permit(rule.ok_or_else(|| Error::internal(format!("Subscription.{name} has no rule")))?)
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether the stream of a root field tells of an entry.
+fn concerns(field: &str, entry: &Entry) -> bool {
+    match &entry.what {
+        What::Message { change, .. } => *change == Change::Added || field == "roomChanged",
+        What::Member { .. } => field == "roomChanged",
+    }
+}
+
+/// Renders with no caller at all. If a resolver asks who is calling all the same, what it gave is for nobody.
+fn for_all(engine: &Engine, bound: &Arc<Bound>, gate: &Gate) -> Render {
+    let (engine, bound, gate) = (engine.clone(), bound.clone(), gate.clone());
+    Arc::new(move |entry| {
+        let permit = gate.system(System::Tail);
+        let showing = show(&engine, &bound, entry, permit.clone());
+        async move {
+            match showing.await {
+                Rendered::Frame(_) if permit.was_asked() => Rendered::PerCaller,
+                rendered => rendered,
+            }
+        }
+        .boxed()
+    })
+}
+
+/// Renders for the permit's caller.
+fn for_one(engine: &Engine, bound: &Arc<Bound>, permit: Permit) -> Render {
+    let (engine, bound) = (engine.clone(), bound.clone());
+    Arc::new(move |entry| show(&engine, &bound, entry, permit.clone()).boxed())
+}
+
+fn show(
+    engine: &Engine,
+    bound: &Arc<Bound>,
+    entry: Arc<Entry>,
+    permit: Permit,
+) -> impl Future<Output = Rendered> + Send + 'static {
+    let (engine, bound) = (engine.clone(), bound.clone());
+    let field = bound.root_field().map(|field| field.name.node.as_str());
+    if !field.is_some_and(|field| concerns(field, &entry)) {
+        return ready(Rendered::Nothing).left_future();
+    }
+    async move {
+        let mut context = RunContext {
+            request_id: uuid::Uuid::new_v4().simple().to_string(),
+            ..Default::default()
+        };
+        context.data.insert(Showing { entry, permit });
+        let outcome = engine.show(&bound, context).await;
+        let mut response = Vec::with_capacity(256);
+        Answer::ran(Bound::clone(&bound), outcome).write(&mut response);
+        Rendered::Frame(Bytes::from(response))
+    }
+    .right_future()
+}
+
+/// The selection as text, if everyone who makes it sees the same.
+fn shared_rendering(types: &Types, selection: &SelectionSet) -> Option<String> {
+    let mut text = String::new();
+    write_shared(types, "Subscription", selection, &mut text)?;
+    Some(text)
+}
+
+fn write_shared(types: &Types, parent: &str, set: &SelectionSet, out: &mut String) -> Option<()> {
+    use std::fmt::Write;
+
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(Positioned { node: field, .. }) => {
+                let name = field.name.node.as_str();
+                write!(out, "{}:{name}", field.response_key().node).ok()?;
+                if name == "__typename" {
+                    out.push(' ');
+                    continue;
+                }
+                let (_, shared) = SHARED.iter().find(|(ty, _)| *ty == parent)?;
+                if !shared.contains(&name) || (parent != "Subscription" && !field.arguments.is_empty()) {
+                    return None;
+                }
+                let ty = base_name(&types.field(parent, name)?.ty).clone();
+                out.push('{');
+                write_shared(types, &ty, &field.selection_set.node, out)?;
+                out.push('}');
+            }
+            Selection::InlineFragment(Positioned { node: fragment, .. }) => {
+                let ty = match &fragment.type_condition {
+                    Some(condition) => condition.node.on.node.clone(),
+                    None => Name::new(parent),
+                };
+                write!(out, "...{ty}{{").ok()?;
+                write_shared(types, &ty, &fragment.selection_set.node, out)?;
+                out.push('}');
+            }
+            Selection::FragmentSpread(_) => return None,
+        }
+    }
+    Some(())
+}
+
+/// Every field that is shared, for a test that runs them all.
+#[cfg(test)]
+pub(super) fn shared_fields() -> std::collections::HashSet<(&'static str, &'static str)> {
+    SHARED
+        .iter()
+        .flat_map(|(ty, fields)| fields.iter().map(|field| (*ty, *field)))
+        .collect()
+}
+
+/// The subscription root as the library wants to have it: its types. What runs is [`Engine::show`].
+pub struct Described<T>(std::marker::PhantomData<T>);
+
+impl<T> Default for Described<T> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T: ObjectType> SubscriptionType for Described<T> {
+    fn type_name() -> std::borrow::Cow<'static, str> {
+        T::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        T::create_type_info(registry)
+    }
+
+    fn create_field_stream<'a>(
+        &'a self,
+        _: &'a async_graphql::Context<'_>,
+    ) -> Option<std::pin::Pin<Box<dyn Stream<Item = Response> + Send + 'a>>> {
+        None
+    }
+}
