@@ -139,12 +139,15 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
             println!("{row}");
         }
     }
-    println!();
-    process::print_head();
-    if wanted(process::START) {
+    let (start, idle) = (wanted(process::START), wanted(process::IDLE));
+    if start || idle {
+        println!();
+        process::print_head();
+    }
+    if start {
         process::start(&mut data, effort).await?;
     }
-    if wanted(process::IDLE) {
+    if idle {
         process::idle(&mut data, effort).await?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use bambisleep_chat::{id::IdKind, time};
-use sea_orm::sqlx::{self, SqlitePool};
+use sea_orm::sqlx;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ use super::{Answer, Pools, failed};
 
 /// How many messages may wait for a socket: more than a burst.
 pub const WAITING: usize = 1_024;
+/// The room that is there from the start.
+const LOBBY: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
 /// The default of 128 KiB is zeroed at each poll.
 const READ_BUFFER: usize = 4 * 1024;
 
@@ -59,21 +61,16 @@ pub struct NewMessage {
 pub struct Sent {
     id: String,
     number: i32,
+    room: &'static str,
+    username: String,
     content: String,
     timestamp: String,
 }
 
 /// Writes a message and answers with it.
 pub async fn send(State(pools): State<Arc<Pools>>, Json(new): Json<NewMessage>) -> Answer<Sent> {
-    let (id, number, now) = write(&pools.write, new.author, &new.content, None)
-        .await
-        .map_err(failed)?;
-    Ok(Json(Sent {
-        id: IdKind::Message.encode(id),
-        number,
-        content: new.content,
-        timestamp: time::format(now),
-    }))
+    let sent = write(&pools, new.author, new.content, None).await;
+    sent.map(Json).map_err(failed)
 }
 
 /// The first text says who is there; each one after it is a message with a nonce, and acknowledged.
@@ -103,13 +100,12 @@ async fn acknowledge_all(pools: &Pools, socket: &mut WebSocket) -> Option<()> {
     let author: Uuid = next_text(socket).await?.parse().ok()?;
     loop {
         let frame: Frame = serde_json::from_str(&next_text(socket).await?).ok()?;
-        let written = write(&pools.write, author, &frame.content, Some(&frame.nonce)).await;
-        let (id, number, now) = written.ok()?;
+        let sent = write(pools, author, frame.content, Some(&frame.nonce)).await.ok()?;
         let ack = Ack {
             nonce: &frame.nonce,
-            id: IdKind::Message.encode(id),
-            number,
-            timestamp: time::format(now),
+            id: sent.id,
+            number: sent.number,
+            timestamp: sent.timestamp,
         };
         let text = serde_json::to_string(&ack).ok()?;
         socket.send(Message::Text(text.into())).await.ok()?;
@@ -127,47 +123,51 @@ async fn next_text(socket: &mut WebSocket) -> Option<String> {
 }
 
 /// The server's statements, in a transaction of their own.
-async fn write(
-    pool: &SqlitePool,
-    author: Uuid,
-    content: &str,
-    nonce: Option<&str>,
-) -> Result<(Uuid, i32, i64), sqlx::Error> {
-    const ROOM: &str = "lobby";
-
+async fn write(pools: &Pools, author: Uuid, content: String, nonce: Option<&str>) -> Result<Sent, sqlx::Error> {
     let (id, event, now) = (Uuid::now_v7(), Uuid::now_v7(), time::now());
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut transaction = pools.write.begin_with("BEGIN IMMEDIATE").await?;
     if let Some(nonce) = nonce {
         sqlx::query(
-            "INSERT INTO idempotency_keys (member_id, key, field, arguments_hash, result, lease_until, created_at)
-             VALUES (?, ?, 'sendMessage', ?, ?, 0, ?)",
+            "INSERT INTO idempotency_keys (member_id, key, field, arguments_hash, lease_until, created_at)
+             VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (member_id, key) DO UPDATE SET field = excluded.field,
+                 arguments_hash = excluded.arguments_hash, result = NULL,
+                 lease_until = excluded.lease_until, created_at = excluded.created_at
+             WHERE idempotency_keys.created_at <= ?",
         )
         .bind(author)
         .bind(nonce)
-        .bind(&[0u8; 32][..])
-        .bind(id.to_string())
+        .bind("sendMessage")
+        .bind(&[0; 32][..])
         .bind(now)
+        .bind(now)
+        .bind(now - time::DAY)
         .execute(&mut *transaction)
         .await?;
     }
-    let (room, number) = sqlx::query_as::<_, (Uuid, i32)>(
-        "UPDATE rooms SET last_number = last_number + 1 WHERE name = ? RETURNING id, last_number",
+    let (username, muted) = sqlx::query_as::<_, (String, Option<i64>)>(
+        "SELECT username, muted_at, id, role, created_at, muted_until, mute_reason FROM members WHERE id = ?",
     )
-    .bind(ROOM)
+    .bind(author)
     .fetch_one(&mut *transaction)
     .await?;
+    if muted.is_some() {
+        return Err(sqlx::Error::RowNotFound);
+    }
     let seq: i64 = sqlx::query_scalar(
-        "INSERT INTO subjects (id, last_seq) VALUES (?, 1)
-         ON CONFLICT (id) DO UPDATE SET last_seq = subjects.last_seq + 1 RETURNING last_seq",
+        "INSERT INTO subjects (id, last_seq) VALUES (?, ?)
+         ON CONFLICT (id) DO UPDATE SET last_seq = subjects.last_seq + ? RETURNING last_seq",
     )
-    .bind(room)
+    .bind(LOBBY)
+    .bind(1)
+    .bind(1)
     .fetch_one(&mut *transaction)
     .await?;
     sqlx::query(
         "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(event)
-    .bind(room)
+    .bind(LOBBY)
     .bind(seq)
     .bind("message.new")
     .bind(author)
@@ -175,18 +175,41 @@ async fn write(
     .bind(now)
     .execute(&mut *transaction)
     .await?;
+    let number: i32 =
+        sqlx::query_scalar("UPDATE rooms SET last_number = last_number + ? WHERE id = ? RETURNING last_number")
+            .bind(1)
+            .bind(LOBBY)
+            .fetch_one(&mut *transaction)
+            .await?;
     sqlx::query(
         "INSERT INTO messages (id, room_id, number, seq, author_id, content, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(id)
-    .bind(room)
+    .bind(LOBBY)
     .bind(number)
     .bind(seq)
     .bind(author)
-    .bind(content)
+    .bind(&content)
     .bind(now)
     .execute(&mut *transaction)
     .await?;
+    let sent = Sent {
+        id: IdKind::Message.encode(id),
+        number,
+        room: "lobby",
+        username,
+        content,
+        timestamp: time::format(now),
+    };
+    if let Some(nonce) = nonce {
+        let result = serde_json::to_string(&sent).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        sqlx::query("UPDATE idempotency_keys SET result = ? WHERE member_id = ? AND key = ?")
+            .bind(result)
+            .bind(author)
+            .bind(nonce)
+            .execute(&mut *transaction)
+            .await?;
+    }
     transaction.commit().await?;
-    Ok((id, number, now))
+    Ok(sent)
 }
