@@ -125,13 +125,6 @@ pub struct Fanout {
 
 pub const FANOUTS: &[Fanout] = &[
     Fanout {
-        name: "control",
-        first: Audience::Bare,
-        second: Audience::Bare,
-        delay: Target::AtMost(1.2),
-        rate: Target::AtLeast(3.0),
-    },
-    Fanout {
         name: "fanout",
         first: Audience::Sockets,
         second: Audience::Bare,
