@@ -2,6 +2,7 @@
 
 mod accounts;
 mod browser;
+mod chat;
 mod cli;
 mod events;
 mod graphql_http;

@@ -57,6 +57,14 @@ const FIELDS: &[(&str, &str)] = &[
         "Query.events",
         "events { nodes { id kind data } edges { cursor node { id } } pageInfo { endCursor } }",
     ),
+    (
+        "Query.room",
+        "room(name: \"lobby\") { id messages { nodes { id } edges { cursor node { id } } pageInfo { endCursor } } members { id } }",
+    ),
+    (
+        "Query.rooms",
+        "rooms { nodes { id } edges { cursor node { id } } pageInfo { endCursor } }",
+    ),
     ("Viewer.user", "viewer { user { id } }"),
     ("Viewer.email", "viewer { email }"),
     ("Viewer.profile", "viewer { profile { id } }"),
@@ -118,6 +126,25 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("Mutation.pauseTriggers", "pauseTriggers { profile { id } }"),
     ("Mutation.resumeTriggers", "resumeTriggers { profile { id } }"),
+    (
+        "Mutation.createRoom",
+        "createRoom(input: { name: \"new$number\" }) { room { id } }",
+    ),
+    (
+        "Mutation.sendMessage",
+        "sendMessage(input: { content: \"c\" }) { message { id } }",
+    ),
+    (
+        "Mutation.editMessage",
+        "editMessage(id: \"$message\", input: { content: \"new\" }) { message { id } }",
+    ),
+    (
+        "Mutation.deleteMessage",
+        "deleteMessage(id: \"$message\") { message { id } }",
+    ),
+    // A subscription has no one answer: who may have it is told that by this dialect.
+    ("Subscription.messageAdded", "messageAdded { id }"),
+    ("Subscription.roomChanged", "roomChanged { __typename }"),
 ];
 
 /// The value that names the owner's object of each type with an id.
@@ -129,6 +156,8 @@ const NODES: &[(&str, &str)] = &[
     ("ApiKey", "$key"),
     ("Login", "$login"),
     ("Consent", "$consent"),
+    ("Room", "$room"),
+    ("Message", "$message"),
 ];
 
 /// The bodies of the routes that need one.
@@ -150,6 +179,9 @@ const BODIES: &[(&str, &str)] = &[
     ("PUT /profile/{username}", r#"{"displayName": "new"}"#),
     ("POST /triggers", r#"{"name": "new$number", "content": "c"}"#),
     ("PUT /triggers/{triggerId}", r#"{"name": "new"}"#),
+    ("POST /chat/messages", r#"{"content": "c"}"#),
+    ("PUT /chat/messages/{messageId}", r#"{"content": "new"}"#),
+    ("POST /chat/rooms", r#"{"name": "new$number"}"#),
 ];
 
 /// The value for each parameter of a path.
@@ -158,6 +190,8 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("{triggerId}", "$trigger"),
     ("{loginId}", "$login"),
     ("{keyId}", "$key"),
+    ("{messageId}", "$message"),
+    ("{room}", "lobby"),
 ];
 
 fn lookup(table: &'static [(&str, &str)], name: &str) -> &'static str {
@@ -297,6 +331,8 @@ impl<'a> Cast<'a> {
             let trigger = caller.trigger("t", false).await;
             let activation = format!("/v1/triggers/{trigger}/activation");
             assert_eq!(caller.post(&activation, json!({})).await.status, 200);
+            let send = "mutation { sendMessage(input: { content: \"hi\" }) { message { id room { id } } } }";
+            let message = caller.data(send, Value::Null).await["sendMessage"]["message"].take();
             let keys = [caller.key(&["moderate"]).await, caller.key(&ALL_SCOPES).await];
             let document =
                 "{ viewer { user { id } profile { id } logins { id } apiKeys { id } consents { nodes { id } } } }";
@@ -324,6 +360,8 @@ impl<'a> Cast<'a> {
                 ("$key", &viewer["apiKeys"][0]["id"]),
                 ("$consent", &viewer["consents"]["nodes"][0]["id"]),
                 ("$event", &event),
+                ("$message", &message["id"]),
+                ("$room", &message["room"]["id"]),
             ] {
                 values.push((name, value.as_str().unwrap().to_owned()));
             }
