@@ -67,7 +67,7 @@ impl Data {
         };
         fs::copy(&database, data.short())?;
         seed::talk(&data.short(), SHORT).await?;
-        fs::rename(database, data.long())?;
+        fs::rename(database, data.silent())?;
         Ok(data)
     }
 
@@ -79,7 +79,7 @@ impl Data {
         let database = folder.join(&self.file);
         match side {
             Side::Long => {
-                fs::copy(self.long(), &database)?;
+                fs::copy(self.silent(), &database)?;
                 seed::talk(&database, LONG).await?;
             }
             Side::Program | Side::Baseline => drop(fs::copy(self.short(), &database)?),
@@ -99,8 +99,8 @@ impl Data {
         self.folder.join("short.sqlite")
     }
 
-    /// The lobby is empty until a server needs the million.
-    fn long(&self) -> PathBuf {
-        self.folder.join("long.sqlite")
+    /// Nothing is said in it yet: the million is written where it is asked for.
+    fn silent(&self) -> PathBuf {
+        self.folder.join("silent.sqlite")
     }
 }
