@@ -462,6 +462,7 @@ impl Group {
                 frame,
             });
         }
+        let is_news = !shown.is_empty();
         {
             let mut window = lock(&self.window);
             window.through = through;
@@ -471,8 +472,10 @@ impl Group {
             }
             window.shrink(self.feed.window);
         }
-        for (_, follower) in &*lock(&self.followers) {
-            follower.notify_one();
+        if is_news {
+            for (_, follower) in &*lock(&self.followers) {
+                follower.notify_one();
+            }
         }
     }
 
