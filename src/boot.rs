@@ -174,6 +174,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    raise_open_files();
     let gate = open(&settings).await?;
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
@@ -270,6 +271,20 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         .await
         .map_err(|error| format!("the database was not closed in order: {error:?}"))?;
     Ok(())
+}
+
+/// Lets this process have as many files open as it may: each socket is one, and the usual limit is 1,024.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, ?current, "the limit on open files was not raised");
+    }
 }
 
 fn openapi(rest: &Rest, types: &Types, public: &WebOrigin) -> Result<Bytes, Failed> {

@@ -310,6 +310,10 @@ impl Server {
         self.child.kill().await.unwrap();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the server is running")
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().expect("the server is running").to_string();
         assert!(

@@ -3,6 +3,7 @@
 mod accounts;
 mod browser;
 mod chat;
+mod chat_socket;
 mod cli;
 mod clients;
 mod cluster;
