@@ -284,11 +284,6 @@ impl Plan {
     fn write(&self, value: Option<&Value>, out: &mut Vec<u8>) -> Result<(), Fault> {
         let start = out.len();
         let written = match value {
-            // The library's null for an object of which nothing is selected. What failed is missing, not null.
-            Some(Value::Null) if !self.nullable && self.kind.may_be_empty() => {
-                out.extend_from_slice(b"{}");
-                Ok(())
-            }
             None | Some(Value::Null) => Err(Fault::Null),
             Some(value) => self.kind.write(value, out),
         };
@@ -317,17 +312,6 @@ impl Plan {
 }
 
 impl Kind {
-    /// Whether there is an object type that can stand here and of which nothing is selected.
-    fn may_be_empty(&self) -> bool {
-        match self {
-            Kind::Object(object) => {
-                let selected = object.members.iter().fold(0, |types, member| types | member.possible);
-                selected & object.all != object.all
-            }
-            _ => false,
-        }
-    }
-
     fn write(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Fault> {
         match (self, value) {
             (Kind::Enum { wire: Some(wire), .. }, Value::Enum(name)) => {
