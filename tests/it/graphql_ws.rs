@@ -680,6 +680,43 @@ async fn at_most_64_operations_run_on_a_socket() {
 }
 
 #[tokio::test]
+async fn who_subscribes_to_a_room_is_in_it() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let members = async || {
+        let data = alice
+            .data("{ room(name: \"lobby\") { members { username } } }", Value::Null)
+            .await;
+        data["room"]["members"].clone()
+    };
+    let mut watching = Socket::of(&alice).await;
+    let changes = "subscription { roomChanged {
+        __typename ... on MemberJoined { user { username } } ... on MemberLeft { user { username } }
+    } }";
+    watching.subscribe("s", changes, Value::Null).await;
+    let change = |kind: &str, name: &str| json!({ "__typename": kind, "user": { "username": name } });
+    let mut next = async || watching.next_of("s", "next").await["data"]["roomChanged"].take();
+    assert_eq!(next().await, change("MemberJoined", "alice"));
+    let mut socket = Socket::of(&bob).await;
+    for id in ["a", "b"] {
+        socket.subscribe(id, ADDED, Value::Null).await;
+    }
+    assert_eq!(next().await, change("MemberJoined", "bob"));
+    assert_eq!(members().await, json!([{ "username": "alice" }, { "username": "bob" }]));
+    // Once, and for as long as one subscription is open.
+    socket.send(json!({ "type": "complete", "id": "a" })).await;
+    socket.settle().await;
+    assert_eq!(members().await.as_array().unwrap().len(), 2);
+    socket.send(json!({ "type": "complete", "id": "b" })).await;
+    assert_eq!(next().await, change("MemberLeft", "bob"));
+    socket.subscribe("c", ADDED, Value::Null).await;
+    assert_eq!(next().await, change("MemberJoined", "bob"));
+    drop(socket);
+    assert_eq!(next().await, change("MemberLeft", "bob"));
+    assert_eq!(members().await, json!([{ "username": "alice" }]));
+}
+
+#[tokio::test]
 async fn shutdown_closes_with_1001() {
     let server = Server::start().await;
     let alice = server.member("alice").await;

@@ -409,6 +409,9 @@ impl<'a> Cast<'a> {
     async fn ask(&mut self, who: Who, name: &str, ask: &Ask) -> String {
         let caller = self.caller(who).await;
         let (answer, changes) = match ask {
+            Ask::GraphQl(document) if document.starts_with("subscription") => {
+                (begun(&caller, &self.values(document).await).await, false)
+            }
             Ask::GraphQl(document) => {
                 let answer = caller.graphql(&self.values(document).await, Value::Null).await;
                 (answer, document.starts_with("mutation"))
@@ -452,6 +455,22 @@ const ALL_SCOPES: [&str; 13] = [
     "events:read",
     "moderate",
 ];
+
+/// What a stream of events begins with: why there is none, or anything else.
+async fn begun(caller: &Caller<'_>, document: &str) -> Answer {
+    let request = caller.request(Method::POST, "/graphql");
+    let request = request.header("accept", "text/event-stream");
+    let mut response = request.json(&json!({ "query": document })).send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let chunk = response.chunk().await.unwrap().expect("a stream begins with something");
+    let text = std::str::from_utf8(&chunk).unwrap();
+    let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+    let body = match data {
+        Some(data) => serde_json::from_str(data).unwrap(),
+        None => json!({ "data": "nothing yet" }),
+    };
+    Answer { status, headers, body }
+}
 
 /// `ok`, `null` where the answer is null without an error, or the code of the error.
 fn cell(answer: &Answer) -> String {
