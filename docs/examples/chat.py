@@ -68,6 +68,7 @@ async def rest(request):
 class Chat:
     def __init__(self, url, state):
         self.url, self.state = url, state
+        self.shown = 0  # The highest number that was shown.
         self.to_send, self.all_sent = asyncio.Event(), asyncio.Event()
 
     async def run(self, username, password):
@@ -76,8 +77,7 @@ class Chat:
         # The cookie's value is the session token.
         self.token = SimpleCookie(headers["Set-Cookie"])["bambisleep_session"].value
         if self.state.is_new:
-            for message in await self.history(last=10):
-                self.show(message, message["id"])
+            self.show_all(await self.history(last=10))
             self.state.save()
         self.attempt = 0
         while True:
@@ -106,11 +106,16 @@ class Chat:
 
     async def receive(self, frame, answers):
         match frame["type"]:
-            case "message" | "edit" | "delete":
+            case "auth":
+                answers.put_nowait(frame)
                 if not self.state.after:
-                    await self.catch_up(frame)
+                    # The room was empty, so there was nothing to go on after: all that it has by now is new.
+                    self.show_all(await self.everything())
+            case "message" if frame["number"] <= self.shown:
+                pass  # Sent while everything was read, and read.
+            case "message" | "edit" | "delete":
                 self.show(frame, frame["event"])
-            case "auth" | "ack":
+            case "ack":
                 answers.put_nowait(frame)
             case "error" if "nonce" in frame:
                 answers.put_nowait(frame)
@@ -124,8 +129,13 @@ class Chat:
     def show(self, message, after):
         note = {"edit": " (edited)", "delete": " (deleted)"}.get(message.get("type"), "")
         print(f"{message['number']} {message['username']}{note}: {message['content']}", flush=True)
+        self.shown = max(self.shown, message["number"])
         self.state.after = after
         self.state.save()
+
+    def show_all(self, messages):
+        for message in messages:
+            self.show(message, message["id"])
 
     async def history(self, **page):
         request = Request(f"{self.url}/v1/chat/messages?{urlencode(page)}")
@@ -133,13 +143,11 @@ class Chat:
         _, body = await rest(request)
         return body["messages"]
 
-    async def catch_up(self, message):
-        """There was nothing to go on after, for the room was empty: so all before this message is new too."""
-        earlier, first = [], message
-        while page := await self.history(last=100, before=first["id"]):
-            earlier, first = page + earlier, page[0]
-        for message in earlier:
-            self.show(message, message["id"])
+    async def everything(self):
+        messages, before = [], {}
+        while page := await self.history(last=100, **before):
+            messages, before = page + messages, {"before": page[0]["id"]}
+        return messages
 
     # ---- Sending: one line after the other, each until it is acknowledged or refused.
 
