@@ -39,7 +39,7 @@ pub use live::Standing;
 use log::Happened;
 pub use permit::{Admission, Permit, System, Unchecked};
 pub use rows::Rows;
-pub use together::{Part, Together};
+pub use together::{Answer, Part, Together};
 use writer::Writer;
 pub use writer::{Operation, Sql, Tx};
 
@@ -260,6 +260,11 @@ impl Gate {
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
         self.reader().ping().await.is_ok()
+    }
+
+    /// How much callers may use in a minute.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
     }
 
     pub fn doorbell(&self) -> &Doorbell {
