@@ -41,13 +41,17 @@ class State:
         new.replace(self.path)  # At once: the file is the old one or the new one, never half of it.
 
 
+class Refused(Exception):
+    """The server says no, and would say it again."""
+
+
 def backoff(attempt):
     """Seconds to wait: twice as long each time, up to 30, and never in step with other clients."""
     return random.uniform(0, min(30, 0.25 * 2 ** min(attempt, 10)))
 
 
 async def rest(request):
-    """Headers and body of an answer, as soon as there is one. What the server refuses ends the program."""
+    """Headers and body of an answer, as soon as there is one."""
 
     def ask():
         with urlopen(request, timeout=30) as answer:
@@ -59,7 +63,7 @@ async def rest(request):
             return await asyncio.to_thread(ask)
         except HTTPError as error:
             if error.code < 500 and error.code != 429:
-                sys.exit(json.load(error)["message"])
+                raise Refused(json.load(error)["message"])
             await asyncio.sleep(float(error.headers.get("Retry-After") or backoff(attempt)))
         except (OSError, HTTPException):
             await asyncio.sleep(backoff(attempt))
@@ -85,7 +89,7 @@ class Chat:
                 await self.talk()
             except ConnectionClosed as closed:
                 if closed.rcvd and closed.rcvd.code in (4401, 4403):
-                    sys.exit(1)  # The token is good no more; the server has said why.
+                    raise Refused("the token is good no more")
             except (OSError, TimeoutError, InvalidHandshake):
                 pass
             await asyncio.sleep(backoff(self.attempt))
@@ -119,10 +123,10 @@ class Chat:
                 answers.put_nowait(frame)
             case "error" if "nonce" in frame:
                 answers.put_nowait(frame)
+            case "error" if frame["code"] == "NOT_FOUND":
+                raise Refused("there is nothing to go on after any more")
             case "error":
                 print(frame["message"], file=sys.stderr)
-                if frame["code"] == "NOT_FOUND":
-                    sys.exit(1)  # There is nothing to go on after any more.
 
     # ---- Reading.
 
@@ -199,18 +203,24 @@ def lines_of_input():
 async def main(url, username, file="chat-state.json"):
     chat = Chat(url, State(file))
     lines = lines_of_input()
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(chat.run(username, os.environ.get("CHAT_PASSWORD")))
+
+    async def say_all():
         while (line := await lines.get()) is not None:
             if line:
                 chat.say(line)
         await chat.all_sent.wait()
-        running.cancel()
+
+    tasks = [asyncio.create_task(chat.run(username, os.environ.get("CHAT_PASSWORD"))), asyncio.create_task(say_all())]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 if len(sys.argv) < 3:
     sys.exit("usage: CHAT_PASSWORD=… python3 chat.py URL USERNAME [STATE_FILE]")
 try:
     asyncio.run(main(*sys.argv[1:]))
+except Refused as refused:
+    sys.exit(str(refused))
 except KeyboardInterrupt:
     pass
