@@ -128,35 +128,33 @@ async function history(last, before) {
   return messages;
 }
 
-// All before a message, oldest first.
-async function allBefore(message) {
-  const page = await history(100, message.id);
-  return page.length ? [...(await allBefore(page[0])), ...page] : [];
+// All that there is, or all before a message.
+async function everything(before) {
+  const page = await history(100, before);
+  return page.length ? [...(await everything(page[0].id)), ...page] : [];
 }
 
-function print({ id, number, author, content }) {
+function show({ id, number, author, content }) {
   console.log(`${number} ${author.username}: ${content}`);
   state.after = id;
   save();
 }
 
-async function show(message) {
-  // There was nothing to go on after, for the room was empty: so what came before this one is new too.
-  if (!state.after && message.number > 1) (await allBefore(message)).forEach(print);
-  print(message);
-}
-
 async function follow() {
   if (!known) {
-    (await history(10)).forEach(print);
+    (await history(10)).forEach(show);
     save();
   }
+  // In a room without a message there is nothing to go on after: what it gets is all new.
+  while (!state.after) {
+    await sleep(5_000);
+    (await everything()).forEach(show);
+  }
   const place = { after: state.after };
-  let shown = Promise.resolve();
   for (;;) {
     await run(FOLLOW, place, ({ messageAdded: message }) => {
       place.after = message.id; // What the client goes on after when it is back.
-      shown = shown.then(() => show(message)).catch(fail);
+      show(message);
     });
   }
 }

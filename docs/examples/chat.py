@@ -41,13 +41,17 @@ class State:
         new.replace(self.path)  # At once: the file is the old one or the new one, never half of it.
 
 
+class Refused(Exception):
+    """The server says no, and would say it again."""
+
+
 def backoff(attempt):
     """Seconds to wait: twice as long each time, up to 30, and never in step with other clients."""
     return random.uniform(0, min(30, 0.25 * 2 ** min(attempt, 10)))
 
 
 async def rest(request):
-    """Headers and body of an answer, as soon as there is one. What the server refuses ends the program."""
+    """Headers and body of an answer, as soon as there is one."""
 
     def ask():
         with urlopen(request, timeout=30) as answer:
@@ -59,7 +63,7 @@ async def rest(request):
             return await asyncio.to_thread(ask)
         except HTTPError as error:
             if error.code < 500 and error.code != 429:
-                sys.exit(json.load(error)["message"])
+                raise Refused(json.load(error)["message"])
             await asyncio.sleep(float(error.headers.get("Retry-After") or backoff(attempt)))
         except (OSError, HTTPException):
             await asyncio.sleep(backoff(attempt))
@@ -68,6 +72,7 @@ async def rest(request):
 class Chat:
     def __init__(self, url, state):
         self.url, self.state = url, state
+        self.shown = 0  # The highest number that was shown.
         self.to_send, self.all_sent = asyncio.Event(), asyncio.Event()
 
     async def run(self, username, password):
@@ -76,8 +81,7 @@ class Chat:
         # The cookie's value is the session token.
         self.token = SimpleCookie(headers["Set-Cookie"])["bambisleep_session"].value
         if self.state.is_new:
-            for message in await self.history(last=10):
-                self.show(message, message["id"])
+            self.show_all(await self.history(last=10))
             self.state.save()
         self.attempt = 0
         while True:
@@ -85,7 +89,7 @@ class Chat:
                 await self.talk()
             except ConnectionClosed as closed:
                 if closed.rcvd and closed.rcvd.code in (4401, 4403):
-                    sys.exit(1)  # The token is good no more; the server has said why.
+                    raise Refused("the token is good no more")
             except (OSError, TimeoutError, InvalidHandshake):
                 pass
             await asyncio.sleep(backoff(self.attempt))
@@ -106,26 +110,36 @@ class Chat:
 
     async def receive(self, frame, answers):
         match frame["type"]:
-            case "message" | "edit" | "delete":
+            case "auth":
+                answers.put_nowait(frame)
                 if not self.state.after:
-                    await self.catch_up(frame)
+                    # The room was empty, so there was nothing to go on after: all that it has by now is new.
+                    self.show_all(await self.everything())
+            case "message" if frame["number"] <= self.shown:
+                pass  # Sent while everything was read, and read.
+            case "message" | "edit" | "delete":
                 self.show(frame, frame["event"])
-            case "auth" | "ack":
+            case "ack":
                 answers.put_nowait(frame)
             case "error" if "nonce" in frame:
                 answers.put_nowait(frame)
+            case "error" if frame["code"] == "NOT_FOUND":
+                raise Refused("there is nothing to go on after any more")
             case "error":
                 print(frame["message"], file=sys.stderr)
-                if frame["code"] == "NOT_FOUND":
-                    sys.exit(1)  # There is nothing to go on after any more.
 
     # ---- Reading.
 
     def show(self, message, after):
         note = {"edit": " (edited)", "delete": " (deleted)"}.get(message.get("type"), "")
         print(f"{message['number']} {message['username']}{note}: {message['content']}", flush=True)
+        self.shown = max(self.shown, message["number"])
         self.state.after = after
         self.state.save()
+
+    def show_all(self, messages):
+        for message in messages:
+            self.show(message, message["id"])
 
     async def history(self, **page):
         request = Request(f"{self.url}/v1/chat/messages?{urlencode(page)}")
@@ -133,13 +147,11 @@ class Chat:
         _, body = await rest(request)
         return body["messages"]
 
-    async def catch_up(self, message):
-        """There was nothing to go on after, for the room was empty: so all before this message is new too."""
-        earlier, first = [], message
-        while page := await self.history(last=100, before=first["id"]):
-            earlier, first = page + earlier, page[0]
-        for message in earlier:
-            self.show(message, message["id"])
+    async def everything(self):
+        messages, before = [], {}
+        while page := await self.history(last=100, **before):
+            messages, before = page + messages, {"before": page[0]["id"]}
+        return messages
 
     # ---- Sending: one line after the other, each until it is acknowledged or refused.
 
@@ -191,18 +203,24 @@ def lines_of_input():
 async def main(url, username, file="chat-state.json"):
     chat = Chat(url, State(file))
     lines = lines_of_input()
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(chat.run(username, os.environ.get("CHAT_PASSWORD")))
+
+    async def say_all():
         while (line := await lines.get()) is not None:
             if line:
                 chat.say(line)
         await chat.all_sent.wait()
-        running.cancel()
+
+    tasks = [asyncio.create_task(chat.run(username, os.environ.get("CHAT_PASSWORD"))), asyncio.create_task(say_all())]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 if len(sys.argv) < 3:
     sys.exit("usage: CHAT_PASSWORD=… python3 chat.py URL USERNAME [STATE_FILE]")
 try:
     asyncio.run(main(*sys.argv[1:]))
+except Refused as refused:
+    sys.exit(str(refused))
 except KeyboardInterrupt:
     pass

@@ -127,7 +127,7 @@ pub struct Follower {
 }
 
 enum Source {
-    Process(Program),
+    Process(Box<Program>),
     Task(UnboundedReceiver<String>, JoinHandle<()>),
 }
 
@@ -147,7 +147,7 @@ impl Follower {
             let mut command = Command::new("node");
             command.arg(file("tests/npm/live.mjs"));
             command.args([client, &servers, token, field, room, after]);
-            Source::Process(Program::start(&mut command))
+            Source::Process(Box::new(Program::start(&mut command)))
         };
         let source = match reader {
             Reader::GraphqlWs(field) => npm("graphql-ws", field),
@@ -156,7 +156,7 @@ impl Follower {
                 let mut command = python();
                 command.arg(file("tests/python/chat.py"));
                 command.args([&servers, token, room, after]);
-                Source::Process(Program::start(&mut command))
+                Source::Process(Box::new(Program::start(&mut command)))
             }
             Reader::Rust => {
                 let (sender, lines) = mpsc::unbounded_channel();

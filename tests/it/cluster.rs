@@ -162,9 +162,14 @@ impl Storm {
 
     /// Waits until so many messages are acknowledged. More are still to come.
     async fn reached(&mut self, count: usize) {
-        let reached = timeout(PATIENCE, self.acknowledged.wait_for(|so_far| *so_far >= count)).await;
-        let so_far = *reached.expect("messages are acknowledged").expect("senders are at it");
-        assert!(so_far < ALL, "all is over before anything has happened");
+        while *self.acknowledged.borrow() < count {
+            let more = timeout(PATIENCE, self.acknowledged.changed()).await;
+            more.expect("messages are acknowledged").expect("senders are at it");
+        }
+        assert!(
+            *self.acknowledged.borrow() < ALL,
+            "all is over before anything has happened"
+        );
     }
 
     /// What each number said, once all is acknowledged.

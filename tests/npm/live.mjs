@@ -28,7 +28,9 @@ const SELECTIONS = {
 };
 const variables = { room, after };
 const request = {
-  query: `subscription ($room: String! = "lobby", $after: ID) { ${field}(room: $room, after: $after) ${SELECTIONS[field]} }`,
+  query: `subscription ($room: String!, $after: ID) {
+    ${field}(room: $room, after: $after) ${SELECTIONS[field]}
+  }`,
   variables,
 };
 

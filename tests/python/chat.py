@@ -1,8 +1,8 @@
 """Talks to /ws/chat with the library that applications use: chat.py URL[,URL…] TOKEN ROOM [AFTER]
 
 URL is a server's origin. Each frame of the server is a line on stdout, and so are {"connected": URL} and
-{"closed": CODE}. Each line of stdin is a frame to send. A lost connection is opened again at the next URL, after the
-last event seen.
+{"closed": CODE}. Each line of stdin is a frame, which is sent once: it may be lost with its connection. A lost
+connection is opened again at the next URL, after the last event seen.
 """
 
 import asyncio
