@@ -177,14 +177,17 @@ impl Crowd {
         Ok(())
     }
 
-    /// Speaks until everybody hears it. Who has just come may miss a message, and none after the first that they heard.
+    /// Speaks until everybody hears it. Who has just come may miss a message, and none after the first that they heard:
+    /// it is said again when nobody has heard anything for a while.
     fn settle(&mut self) -> io::Result<()> {
+        const QUIET: Duration = Duration::from_secs(1);
+
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             self.say()?;
-            let asked = Instant::now();
-            while asked.elapsed() < Duration::from_secs(1) {
-                self.turn(Duration::from_millis(20), |_, _, _| {})?;
+            let mut heard = Instant::now();
+            while heard.elapsed() < QUIET {
+                self.turn(Duration::from_millis(20), |_, _, at| heard = at)?;
                 if self.all.iter().all(|listener| listener.next == Some(self.said)) {
                     return Ok(());
                 }

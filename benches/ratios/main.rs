@@ -127,7 +127,10 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         load_average()?
     );
     println!();
-    table::print_head();
+    let of_the_process = |name: &&str| [process::START, process::IDLE].contains(name);
+    if !names.iter().all(of_the_process) || names.is_empty() {
+        table::print_head();
+    }
     for comparison in comparisons {
         println!("{}", comparison.measure(&mut data, effort).await?);
     }
