@@ -164,6 +164,11 @@ impl Chat {
         Ok(row.into_view(room))
     }
 
+    /// Messages by their ids, in no order, whatever the caller's blocks hide: for those who keep order.
+    pub async fn any_messages(&self, permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
+        store::messages(permit, ids).await
+    }
+
     /// The number of the event or message after which a reader of the room wants to go on.
     ///
     /// # Errors
@@ -435,6 +440,22 @@ impl Operation for Delete {
         }
         store::row(tx, self.id).await
     }
+}
+
+/// Who wrote a message, and what it says.
+pub struct Said {
+    pub author: Uuid,
+    pub content: String,
+}
+
+/// What a message says, until the end of the transaction.
+///
+/// # Errors
+///
+/// `NOT_FOUND`, a deleted one included.
+pub async fn said(tx: &Tx<'_>, id: Uuid) -> Result<Said> {
+    let said = store::said(tx, id).await?;
+    said.ok_or_else(|| Error::not_found("message"))
 }
 
 /// Takes back all that a member has said, and leaves it to the member `deleted`: their account is being deleted.

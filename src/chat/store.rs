@@ -1,11 +1,11 @@
 use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryResult, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    MOST_ROOMS, Room, Send, Standing, View,
+    MOST_ROOMS, Room, Said, Send, Standing, View,
     feed::{Change, Entry, What},
 };
 use crate::{
@@ -195,6 +195,43 @@ async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<Row>> {
 
 pub async fn message(permit: &Permit, id: Uuid) -> Result<Option<Row>> {
     find(permit.read(), id).await
+}
+
+pub async fn messages(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
+    let backend = permit.gate().backend();
+    let text = format!(
+        "SELECT {COLUMNS}, r.name FROM messages m JOIN members a ON a.id = m.author_id JOIN rooms r ON r.id = m.room_id
+         WHERE {}",
+        any_uuid(backend, "m.id")
+    );
+    let rows = permit
+        .read()
+        .query_all_raw(sql(backend, &text, [uuids(backend, ids)]))
+        .await?;
+    let views = rows.iter().map(|row| {
+        let message = read_row(row)?;
+        let room = Room {
+            id: message.room_id,
+            name: row.try_get_by_index(COLUMN_COUNT)?,
+        };
+        Ok(message.into_view(Arc::new(room)))
+    });
+    Ok(views.collect::<Result<_, DbErr>>()?)
+}
+
+/// A message that is not deleted, held until the end of the transaction.
+pub async fn said(tx: &Tx<'_>, id: Uuid) -> Result<Option<Said>> {
+    let text = match tx.backend() {
+        DbBackend::Postgres => "SELECT author_id, content FROM messages WHERE id = ? AND deleted_at IS NULL FOR SHARE",
+        _ => "SELECT author_id, content FROM messages WHERE id = ? AND deleted_at IS NULL",
+    };
+    let Some(row) = tx.query_one_raw(sql(tx.backend(), text, [id.into()])).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Said {
+        author: row.try_get_by_index(0)?,
+        content: row.try_get_by_index(1)?,
+    }))
 }
 
 /// A message in the middle of a change.
