@@ -176,7 +176,10 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
     let loaders = Loaders::new(&gate);
-    let presence = Arc::new(Presence::memory());
+    let presence = Arc::new(match &settings.redis_url {
+        Some(url) => Presence::redis(url.expose_secret(), &settings.redis_prefix)?,
+        None => Presence::memory(),
+    });
     let chat = Arc::new(Chat::new(&gate, presence.clone()));
     let engine = schema::engine(|builder| {
         builder
@@ -217,7 +220,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     });
 
     // Ends with the runtime: what is open has been closed by then.
-    tokio::spawn(chat.feeds().clone().watch(presence));
+    tokio::spawn(chat.feeds().clone().watch(presence.clone()));
 
     let metrics = settings.metrics_bind;
     if let Some(bind) = metrics {
@@ -259,6 +262,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         // Connections that are open without a request do not keep the server.
         () = async { drained.cancelled().await; sleep(FAREWELL).await } => {}
     }
+    presence.close().await;
     gate.close()
         .await
         .map_err(|error| format!("the database was not closed in order: {error:?}"))?;

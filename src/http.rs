@@ -31,11 +31,15 @@ use crate::{
     meter::Budget,
 };
 
+mod ends;
 mod graphql;
+mod graphql_socket;
+mod graphql_stream;
 pub mod metrics;
 mod pages;
 mod rest;
 mod site;
+mod wire;
 
 pub use site::Sites;
 
@@ -285,7 +289,8 @@ impl Arrived {
             None => None,
         };
         let changes = !matches!(self.parts.method, Method::GET | Method::HEAD);
-        if changes && authorization.is_none() {
+        let opens_socket = headers.contains_key(header::SEC_WEBSOCKET_KEY);
+        if (changes || opens_socket) && authorization.is_none() {
             app.sites.refuse_cross_site(headers)?;
         }
         Ok(Shown {
@@ -298,6 +303,11 @@ impl Arrived {
     /// Who is calling; if that cannot be, the address that pays for the refusal.
     async fn identify(&self, app: &App) -> Result<gate::Identified> {
         app.gate.identify(self.shown(app)?).await
+    }
+
+    /// As [`identify`](Self::identify), where a socket opens: a ticket counts too.
+    async fn identify_at_socket(&self, app: &App) -> Result<gate::Identified> {
+        app.gate.identify_at_socket(self.shown(app)?).await
     }
 
     fn origin(&self) -> crate::accounts::Origin {

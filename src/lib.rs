@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod boot;
 pub mod chat;
 pub mod cli;
+pub mod close;
 pub mod config;
 pub mod doorbell;
 pub mod error;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
+    chat,
     error::{Error, Result},
     gate::{Gate, Permit, System, Unchecked},
     profiles, triggers,
@@ -25,6 +26,7 @@ pub struct Loaders {
     members_by_username: Batches<String, Unchecked<Arc<member::Model>>>,
     triggers: Batches<Uuid, Unchecked<triggers::View>>,
     active_triggers: Batches<Uuid, Vec<Unchecked<triggers::View>>>,
+    messages: Batches<Uuid, Unchecked<Arc<chat::View>>>,
 }
 
 impl Loaders {
@@ -35,6 +37,7 @@ impl Loaders {
             members_by_username: Batches::new(load_by_username, &permit),
             triggers: Batches::new(load_triggers, &permit),
             active_triggers: Batches::new(load_active, &permit),
+            messages: Batches::new(load_messages, &permit),
         }
     }
 
@@ -49,6 +52,10 @@ impl Loaders {
 
     pub async fn trigger(&self, id: Uuid) -> Result<Option<Unchecked<triggers::View>>> {
         self.triggers.load(id).await
+    }
+
+    pub async fn message(&self, id: Uuid) -> Result<Option<Unchecked<Arc<chat::View>>>> {
+        self.messages.load(id).await
     }
 
     /// What a member has activated, first activated first.
@@ -174,6 +181,14 @@ async fn load_by_username(
 async fn load_triggers(permit: Permit, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Unchecked<triggers::View>>> {
     let rows = triggers::load(&permit, &ids).await?;
     Ok(rows.into_iter().map(|row| (row.id, Unchecked::new(row))).collect())
+}
+
+async fn load_messages(permit: Permit, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Unchecked<Arc<chat::View>>>> {
+    let rows = chat::load(&permit, &ids).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, Unchecked::new(Arc::new(row))))
+        .collect())
 }
 
 async fn load_active(permit: Permit, members: Vec<Uuid>) -> Result<HashMap<Uuid, Vec<Unchecked<triggers::View>>>> {

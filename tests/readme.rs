@@ -53,6 +53,22 @@ fn all_that_earns_xp_is_there() {
 }
 
 #[test]
+fn the_examples_are_printed_as_the_tests_run_them() {
+    let page = document("docs/live-chat.md");
+    for (name, language) in [("chat.mjs", "js"), ("chat.py", "python")] {
+        let (_, block) = page
+            .split_once(&format!("](examples/{name}):\n\n```{language}\n"))
+            .expect("the page has the example");
+        let (printed, _) = block.split_once("\n```\n").expect("the block ends");
+        let file = document(&format!("docs/examples/{name}"));
+        assert!(
+            printed == file.trim_end(),
+            "docs/live-chat.md does not print {name} as it is"
+        );
+    }
+}
+
+#[test]
 fn every_decision_has_its_parts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/decisions");
     for entry in fs::read_dir(folder).unwrap() {

@@ -5,7 +5,7 @@ use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path as UrlPath, State},
+    extract::{Path as UrlPath, State, ws::Utf8Bytes},
     http::StatusCode,
     routing::{get, post},
 };
@@ -15,7 +15,10 @@ use sea_orm::sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 use uuid::Uuid;
+
+mod chat;
 
 /// As many as the server has for reading.
 const READERS: u32 = 4;
@@ -25,6 +28,8 @@ const MOST_WRITTEN: i64 = 1_000;
 struct Pools {
     read: SqlitePool,
     write: SqlitePool,
+    /// What is said to everybody, ready to be sent.
+    said: broadcast::Sender<Utf8Bytes>,
 }
 
 /// Serves a database until the process ends.
@@ -32,11 +37,15 @@ pub async fn serve(database: &Path) -> Result<(), Box<dyn Error>> {
     let pools = Pools {
         read: open(database, READERS).await?,
         write: open(database, 1).await?,
+        said: broadcast::channel(chat::WAITING).0,
     };
     let router = Router::new()
         .route("/profile/{username}", get(profile))
         .route("/triggers", get(triggers))
         .route("/triggers", post(create_trigger))
+        .route("/messages", post(chat::send))
+        .route("/send", get(chat::send_socket))
+        .route("/fanout", get(chat::fanout))
         .with_state(Arc::new(pools));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);

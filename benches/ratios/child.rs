@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
@@ -12,6 +12,14 @@ use std::{
 
 /// The core of the servers.
 const SERVER_CORE: &str = "0";
+
+/// The limit of what a member may ask for in a minute.
+#[derive(Clone, Copy)]
+pub enum Budget {
+    /// Counted, and never reached.
+    Vast,
+    Off,
+}
 
 /// A running server. It ends when this is dropped.
 pub struct Server {
@@ -22,11 +30,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// The program itself, on a data folder, with a budget that is on and never runs out.
-    pub fn real(binary: &Path, data: &Path) -> Result<Server, Box<dyn Error>> {
+    /// The program itself, on a data folder.
+    pub fn real(binary: &Path, data: &Path, budget: Budget) -> Result<Server, Box<dyn Error>> {
+        let limit = match budget {
+            Budget::Vast => "1000000000",
+            Budget::Off => "0",
+        };
         let mut command = pinned(binary);
         command
-            .args(["--bind", "127.0.0.1:0", "--rate-limit-authenticated", "1000000000"])
+            .args(["--bind", "127.0.0.1:0", "--rate-limit-authenticated", limit])
             .arg("--data-dir")
             .arg(data);
         Self::start(command)
@@ -64,14 +76,14 @@ impl Server {
         self.child.id()
     }
 
-    /// Resident memory in MiB.
+    /// Resident memory in bytes.
     pub fn resident(&self) -> Result<f64, Box<dyn Error>> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let kib = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
             .ok_or("no VmRSS")?;
-        Ok(kib.trim().parse::<f64>()? / 1024.0)
+        Ok(kib.trim().parse::<f64>()? * 1024.0)
     }
 }
 
@@ -87,4 +99,16 @@ pub fn pinned(program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", SERVER_CORE]).arg(program);
     command
+}
+
+/// Starts to record where a server spends its time, for most of as long as a load lasts.
+pub fn perf(server: &Server, record: &Path, lasts: Duration) -> io::Result<Child> {
+    Command::new("perf")
+        .args(["record", "--quiet", "-F", "999", "-g", "-p"])
+        .arg(server.id().to_string())
+        .arg("-o")
+        .arg(record)
+        .args(["--", "sleep"])
+        .arg((lasts * 5 / 6).as_secs_f64().to_string())
+        .spawn()
 }

@@ -66,6 +66,24 @@ pub fn create_bare(out: &mut Vec<u8>, connection: usize, nth: u64) {
     write(out, "POST", "/triggers", None, Some(&body));
 }
 
+pub fn send_rest(out: &mut Vec<u8>, connection: usize, _: u64) {
+    let body = format!(r#"{{"content":"{MESSAGE}"}}"#);
+    write(out, "POST", "/v1/chat/messages", Some(connection), Some(&body));
+}
+
+pub fn send_bare(out: &mut Vec<u8>, connection: usize, _: u64) {
+    let body = format!(r#"{{"author":"{}","content":"{MESSAGE}"}}"#, member(connection));
+    write(out, "POST", "/messages", None, Some(&body));
+}
+
+pub fn last_page(out: &mut Vec<u8>, connection: usize, _: u64) {
+    let body = r#"{"query":"{ room(name: \"lobby\") { messages { nodes { id number content timestamp author { username } } } } }"}"#;
+    write(out, "POST", "/graphql", Some(connection), Some(body));
+}
+
+/// What is said in chat.
+pub const MESSAGE: &str = "Breathe in, count to four, and let go of all that the day has left behind.";
+
 const DESCRIPTION: &str = "Slows the breath down and lets the shoulders drop.";
 const CONTENT: &str = "Breathe in, count to four, and let go of all that the day has left behind.";
 

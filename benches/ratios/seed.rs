@@ -3,7 +3,7 @@
 use std::{error::Error, path::Path};
 
 use bambisleep_chat::{gate::callers::session_hash, time};
-use sea_orm::sqlx::{ConnectOptions, Connection};
+use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use sea_orm::sqlx::{
     QueryBuilder, Sqlite, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
@@ -17,6 +17,9 @@ const TRIGGERS: usize = 3 * MEMBERS;
 const ROWS: usize = 1_000;
 /// A prime, so that its multiples meet every member before they repeat.
 const STRIDE: usize = 7_919;
+/// With a limit, as `PRAGMA optimize` has one: without, samples of values are kept, and SQLite prepares every statement
+/// anew for each value that it compares with them.
+const SETTLE: &str = "PRAGMA analysis_limit = 1000; ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// The username of the `nth` member.
 pub fn username(nth: usize) -> String {
@@ -128,11 +131,55 @@ pub async fn fill(path: &Path) -> Result<(), Box<dyn Error>> {
     .await?;
 
     transaction.commit().await?;
-    // With a limit, as `PRAGMA optimize` has one: without, samples of values are kept, and SQLite prepares every
-    // statement anew for each value that it compares with them.
-    sea_orm::sqlx::raw_sql("PRAGMA analysis_limit = 1000; ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)")
-        .execute(&mut connection)
+    sea_orm::sqlx::raw_sql(SETTLE).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+/// Writes `messages` into the empty lobby, in one transaction. Their authors and texts repeat every 50 from the newest
+/// backwards, so that the last page is the same however many there are.
+pub async fn talk(path: &Path, messages: usize) -> Result<(), Box<dyn Error>> {
+    const LOBBY: &str = "(SELECT id FROM rooms WHERE name = 'lobby')";
+    const AUTHORS: usize = 50;
+
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("cache_size", "-262144")
+        .connect()
         .await?;
+    let start = time::now() - messages as i64;
+    let mut transaction = connection.begin().await?;
+    let statements = [
+        "CREATE TEMP TABLE said AS
+         WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < $messages)
+         SELECT number, ($messages - number) % $authors AS place, $start + number AS at,
+             unhex(printf('%012x7004a%03x', $start + number, number % 4096) || hex(randomblob(6))) AS id,
+             unhex(printf('%012x7005a%03x', $start + number, number % 4096) || hex(randomblob(6))) AS event
+         FROM numbers",
+        "CREATE TEMP TABLE authors AS
+         SELECT row_number() OVER (ORDER BY id) - 1 AS place, id FROM members WHERE username <> 'deleted'
+         ORDER BY id LIMIT $authors",
+        "INSERT INTO messages (id, room_id, number, seq, author_id, content, created_at)
+         SELECT said.id, $lobby, number, number, authors.id, 'Breathe in and count to ' || place, at
+         FROM said JOIN authors USING (place) ORDER BY number",
+        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at)
+         SELECT event, $lobby, number, 'message.new', authors.id, said.id, at
+         FROM said JOIN authors USING (place) ORDER BY number",
+        "INSERT INTO subjects (id, last_seq) VALUES ($lobby, $messages)",
+        "UPDATE rooms SET last_number = $messages WHERE name = 'lobby'",
+    ];
+    for statement in statements {
+        let statement = statement
+            .replace("$messages", &messages.to_string())
+            .replace("$authors", &AUTHORS.to_string())
+            .replace("$start", &start.to_string())
+            .replace("$lobby", LOBBY);
+        sea_orm::sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    sea_orm::sqlx::raw_sql(SETTLE).execute(&mut connection).await?;
     Ok(connection.close().await?)
 }
 

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{Room, View, store};
 use crate::{
     error::Result,
-    gate::{Permit, log},
+    gate::{Permit, counted_as, log},
     presence::{self, Presence},
 };
 
@@ -144,12 +144,15 @@ pub struct Feeds(Arc<Shared>);
 
 struct Shared {
     permit: Permit,
+    /// How many events a group keeps.
+    window: usize,
     rooms: Mutex<HashMap<Uuid, Weak<Feed>>>,
 }
 
 struct Feed {
     room: Arc<Room>,
     permit: Permit,
+    window: usize,
     /// Rung when there is something to read or to tell.
     bell: Arc<Notify>,
     state: Mutex<State>,
@@ -203,8 +206,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Feeds {
     /// `permit` is a system permit for tailing.
     pub fn new(permit: Permit) -> Self {
+        Self::with_window(permit, WINDOW)
+    }
+
+    fn with_window(permit: Permit, window: usize) -> Self {
         Self(Arc::new(Shared {
             permit,
+            window,
             rooms: Mutex::default(),
         }))
     }
@@ -262,6 +270,7 @@ impl Feeds {
         let feed = Arc::new(Feed {
             room: room.clone(),
             permit: self.0.permit.clone(),
+            window: self.0.window,
             bell: Arc::default(),
             state: Mutex::new(State {
                 through,
@@ -270,13 +279,17 @@ impl Feeds {
             }),
         });
         rooms.insert(room.id, Arc::downgrade(&feed));
-        tokio::spawn(read(Arc::downgrade(&feed), feed.bell.clone()));
+        tokio::spawn(counted_as("feeds", read(Arc::downgrade(&feed), feed.bell.clone())));
         feed
     }
 
     /// Wakes feeds when the doorbell rings for their rooms, when their numbers have grown unheard, and when members come,
     /// go and type. Runs for as long as the node does.
     pub async fn watch(self, presence: Arc<Presence>) {
+        counted_as("feeds", self.keep_watch(presence)).await;
+    }
+
+    async fn keep_watch(self, presence: Arc<Presence>) {
         let gate = self.0.permit.gate().clone();
         let mut bell = gate.doorbell().listen();
         let mut changes = presence.listen();
@@ -449,6 +462,7 @@ impl Group {
                 frame,
             });
         }
+        let is_news = !shown.is_empty();
         {
             let mut window = lock(&self.window);
             window.through = through;
@@ -456,10 +470,12 @@ impl Group {
                 window.bytes += shown.size();
                 window.entries.push_back(shown);
             }
-            window.shrink();
+            window.shrink(self.feed.window);
         }
-        for (_, follower) in &*lock(&self.followers) {
-            follower.notify_one();
+        if is_news {
+            for (_, follower) in &*lock(&self.followers) {
+                follower.notify_one();
+            }
         }
     }
 
@@ -538,8 +554,8 @@ impl Group {
 
 impl Window {
     /// Drops the oldest entries until what is left is within bounds.
-    fn shrink(&mut self) {
-        while self.entries.len() > WINDOW || (self.bytes > WINDOW_BYTES && self.entries.len() > 1) {
+    fn shrink(&mut self, most: usize) {
+        while self.entries.len() > most || (self.bytes > WINDOW_BYTES && self.entries.len() > 1) {
             let Some(oldest) = self.entries.pop_front() else {
                 return;
             };
@@ -635,3 +651,7 @@ impl Drop for Follower {
         lock(&self.group.followers).remove(self.slot);
     }
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

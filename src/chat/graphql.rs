@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     gate::{Permit, idempotency, rules},
     graphql::{
-        context::{admission, permit, permit_once},
+        context::{admission, loaders, permit, permit_once},
         live::Showing,
         page::{self, Entry, PageInfo, connection, no_cursor},
         resolve::One,
@@ -406,7 +406,7 @@ impl ChatMutation {
     ) -> Result<Option<EditMessagePayload>> {
         let permit = permit_once(ctx, &(id.as_str(), &input.content))?;
         let message = IdKind::Message.decode(&id).ok_or_else(|| Error::not_found("message"))?;
-        let view = chat(ctx).edit(&permit, message, &input.content).await?;
+        let view = chat(ctx).edit(&permit, loaders(ctx), message, &input.content).await?;
         Ok(Some(EditMessagePayload {
             message: Message::new(Arc::new(view), &permit),
         }))
@@ -420,7 +420,7 @@ impl ChatMutation {
     ) -> Result<Option<DeleteMessagePayload>> {
         let permit = permit_once(ctx, &id.as_str())?;
         let message = IdKind::Message.decode(&id).ok_or_else(|| Error::not_found("message"))?;
-        let view = chat(ctx).delete(&permit, message).await?;
+        let view = chat(ctx).delete(&permit, loaders(ctx), message).await?;
         Ok(Some(DeleteMessagePayload {
             message: Message::new(Arc::new(view), &permit),
         }))

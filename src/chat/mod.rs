@@ -17,6 +17,7 @@ use crate::{
         log,
     },
     id::{self, IdKind},
+    loaders::Loaders,
     presence::Presence,
     profiles::{DELETED, Seen},
     text::{CHAT_CONTENT, Checks},
@@ -146,10 +147,11 @@ impl Chat {
     /// # Errors
     ///
     /// `NOT_FOUND`, one by a member whom the caller has blocked included.
-    pub async fn message(&self, permit: &Permit, id: Uuid) -> Result<View> {
-        let message = self.any_message(permit, id).await?;
-        may_see(permit.caller(), &message)?;
-        Ok(message)
+    pub async fn message(&self, permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<Arc<View>> {
+        let found = loaders.message(id).await?;
+        permit.see(found.ok_or_else(|| Error::not_found("message"))?, |caller, view| {
+            may_see(caller, view)
+        })
     }
 
     /// One message, whatever the caller's blocks hide: for those who keep order.
@@ -157,16 +159,9 @@ impl Chat {
     /// # Errors
     ///
     /// `NOT_FOUND`.
-    pub async fn any_message(&self, permit: &Permit, id: Uuid) -> Result<View> {
-        let found = store::message(permit, id).await?;
-        let row = found.ok_or_else(|| Error::not_found("message"))?;
-        let room = self.room_by_id(permit, row.room_id).await?;
-        Ok(row.into_view(room))
-    }
-
-    /// Messages by their ids, in no order, whatever the caller's blocks hide: for those who keep order.
-    pub async fn any_messages(&self, permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
-        store::messages(permit, ids).await
+    pub async fn any_message(&self, permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<Arc<View>> {
+        let found = loaders.message(id).await?;
+        permit.see(found.ok_or_else(|| Error::not_found("message"))?, |_, _| Ok(()))
     }
 
     /// The number of the event or message after which a reader of the room wants to go on.
@@ -228,8 +223,8 @@ impl Chat {
     /// # Errors
     ///
     /// `NOT_FOUND`, a deleted one included; `FORBIDDEN` for another's; `VALIDATION_FAILED`, `MUTED`.
-    pub async fn edit(&self, permit: &Permit, id: Uuid, content: &str) -> Result<View> {
-        let before = self.message(permit, id).await?;
+    pub async fn edit(&self, permit: &Permit, loaders: &Loaders, id: Uuid, content: &str) -> Result<View> {
+        let before = self.message(permit, loaders, id).await?;
         let row = permit
             .write_once(Edit {
                 id,
@@ -238,7 +233,7 @@ impl Chat {
                 content: checked_content(content)?,
             })
             .await?;
-        Ok(row.into_view(before.room))
+        Ok(row.into_view(before.room.clone()))
     }
 
     /// Takes back what a message says: one's own, or as a moderator any. One that is deleted stays so.
@@ -246,14 +241,14 @@ impl Chat {
     /// # Errors
     ///
     /// `NOT_FOUND`; `FORBIDDEN` for another's.
-    pub async fn delete(&self, permit: &Permit, id: Uuid) -> Result<View> {
+    pub async fn delete(&self, permit: &Permit, loaders: &Loaders, id: Uuid) -> Result<View> {
         let authority = match permit.caller().moderates() {
             true => Authority::Moderator,
             false => Authority::Author,
         };
         let before = match authority {
-            Authority::Moderator => self.any_message(permit, id).await?,
-            Authority::Author => self.message(permit, id).await?,
+            Authority::Moderator => self.any_message(permit, loaders, id).await?,
+            Authority::Author => self.message(permit, loaders, id).await?,
         };
         let row = permit
             .write_once(Delete {
@@ -263,7 +258,7 @@ impl Chat {
                 authority,
             })
             .await?;
-        Ok(row.into_view(before.room))
+        Ok(row.into_view(before.room.clone()))
     }
 }
 
@@ -456,6 +451,11 @@ pub struct Said {
 pub async fn said(tx: &Tx<'_>, id: Uuid) -> Result<Said> {
     let said = store::said(tx, id).await?;
     said.ok_or_else(|| Error::not_found("message"))
+}
+
+/// Unchecked rows for the loaders.
+pub(crate) async fn load(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
+    store::by_ids(permit, ids).await
 }
 
 /// Takes back all that a member has said, and leaves it to the member `deleted`: their account is being deleted.

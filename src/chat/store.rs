@@ -193,15 +193,11 @@ async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<Row>> {
     Ok(found.as_ref().map(read_row).transpose()?)
 }
 
-pub async fn message(permit: &Permit, id: Uuid) -> Result<Option<Row>> {
-    find(permit.read(), id).await
-}
-
-pub async fn messages(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
+pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
     let backend = permit.gate().backend();
     let text = format!(
-        "SELECT {COLUMNS}, r.name FROM messages m JOIN members a ON a.id = m.author_id JOIN rooms r ON r.id = m.room_id
-         WHERE {}",
+        "SELECT {COLUMNS}, r.name FROM messages m JOIN members a ON a.id = m.author_id
+         JOIN rooms r ON r.id = m.room_id WHERE {}",
         any_uuid(backend, "m.id")
     );
     let rows = permit

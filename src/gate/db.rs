@@ -138,7 +138,7 @@ async fn connect(options: ConnectOptions) -> Result<DatabaseConnection> {
 }
 
 /// Runs a task of the node's own, whose statements are counted apart from those of requests.
-pub(super) async fn counted_as<F: Future>(work: &'static str, task: F) -> F::Output {
+pub async fn counted_as<F: Future>(work: &'static str, task: F) -> F::Output {
     WORK.scope(work, task).await
 }
 

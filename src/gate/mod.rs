@@ -35,7 +35,7 @@ mod writer;
 
 use callers::{Caller, Callers, Found, Proof, Via};
 use db::Db;
-pub use db::{STATEMENTS, any_text, any_uuid, sql, texts, uuids};
+pub use db::{STATEMENTS, any_text, any_uuid, counted_as, sql, texts, uuids};
 pub use live::Standing;
 use log::Happened;
 pub use permit::{Admission, Permit, System, Unchecked};
@@ -371,4 +371,4 @@ impl Operation for NoteUse {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A gate on an empty database of its own.
-async fn gate() -> Gate {
+pub(crate) async fn gate() -> Gate {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("gate_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(name);

@@ -126,7 +126,7 @@ impl Engine {
     ///
     /// A subscription is refused: it has no one answer.
     pub async fn run(&self, bound: &Bound, context: RunContext) -> Outcome {
-        if bound.operation().kind() == OperationType::Subscription {
+        if bound.is_subscription() {
             return Outcome::failed(Error::new(
                 Kind::BadRequest,
                 "a subscription needs a WebSocket or an event stream",

@@ -6,7 +6,7 @@ mod decode;
 mod respond;
 
 pub use self::{
-    accept::{Format, negotiate, wants_event_stream, wants_explorer},
+    accept::{Format, negotiate, wants_explorer},
     decode::{Decoded, GraphqlRequest, check_method, decode},
-    respond::{Answer, refuse, respond},
+    respond::{Answer, refuse, respond, stream, write_failures},
 };

@@ -33,7 +33,8 @@ pub struct Showing {
 }
 
 /// The fields that do not depend on who is calling, each reviewed: they show what is public of what the event is about,
-/// and take no arguments. A selection of others is run for each caller. Source: DESIGN, "Sharing what subscribers see".
+/// and take no arguments. A row for a field stands in for that of its type: of members who come and go no more is at hand.
+/// A selection of others is run for each caller. Source: DESIGN, "Sharing what subscribers see".
 const SHARED: &[(&str, &[&str])] = &[
     ("Subscription", &["messageAdded", "roomChanged"]),
     ("MessageAdded", &["id", "message"]),
@@ -42,6 +43,9 @@ const SHARED: &[(&str, &[&str])] = &[
     ("MemberJoined", &["user"]),
     ("MemberLeft", &["user"]),
     ("MemberTyping", &["user"]),
+    ("MemberJoined.user", &["id", "username"]),
+    ("MemberLeft.user", &["id", "username"]),
+    ("MemberTyping.user", &["id", "username"]),
     (
         "Message",
         &[
@@ -226,13 +230,15 @@ fn show(
 /// The selection as text, if everyone who makes it sees the same.
 fn shared_rendering(types: &Types, selection: &SelectionSet) -> Option<String> {
     let mut text = String::new();
-    write_shared(types, "Subscription", selection, &mut text)?;
+    write_shared(types, "Subscription", "Subscription", selection, &mut text)?;
     Some(text)
 }
 
-fn write_shared(types: &Types, parent: &str, set: &SelectionSet, out: &mut String) -> Option<()> {
+/// `row` is the row of the table for objects of the type `parent` here.
+fn write_shared(types: &Types, parent: &str, row: &str, set: &SelectionSet, out: &mut String) -> Option<()> {
     use std::fmt::Write;
 
+    let shared = |row: &str| SHARED.iter().find(|(name, _)| *name == row).map(|(_, fields)| *fields);
     for selection in &set.items {
         match &selection.node {
             Selection::Field(Positioned { node: field, .. }) => {
@@ -242,13 +248,14 @@ fn write_shared(types: &Types, parent: &str, set: &SelectionSet, out: &mut Strin
                     out.push(' ');
                     continue;
                 }
-                let (_, shared) = SHARED.iter().find(|(ty, _)| *ty == parent)?;
-                if !shared.contains(&name) || (parent != "Subscription" && !field.arguments.is_empty()) {
+                if !shared(row)?.contains(&name) || (parent != "Subscription" && !field.arguments.is_empty()) {
                     return None;
                 }
-                let ty = base_name(&types.field(parent, name)?.ty).clone();
+                let ty = base_name(&types.field(parent, name)?.ty).as_str();
+                let of_field = format!("{parent}.{name}");
+                let row = if shared(&of_field).is_some() { &of_field } else { ty };
                 out.push('{');
-                write_shared(types, &ty, &field.selection_set.node, out)?;
+                write_shared(types, ty, row, &field.selection_set.node, out)?;
                 out.push('}');
             }
             Selection::InlineFragment(Positioned { node: fragment, .. }) => {
@@ -257,22 +264,13 @@ fn write_shared(types: &Types, parent: &str, set: &SelectionSet, out: &mut Strin
                     None => Name::new(parent),
                 };
                 write!(out, "...{ty}{{").ok()?;
-                write_shared(types, &ty, &fragment.selection_set.node, out)?;
+                write_shared(types, &ty, &ty, &fragment.selection_set.node, out)?;
                 out.push('}');
             }
             Selection::FragmentSpread(_) => return None,
         }
     }
     Some(())
-}
-
-/// Every field that is shared, for a test that runs them all.
-#[cfg(test)]
-pub(super) fn shared_fields() -> std::collections::HashSet<(&'static str, &'static str)> {
-    SHARED
-        .iter()
-        .flat_map(|(ty, fields)| fields.iter().map(|field| (*ty, *field)))
-        .collect()
 }
 
 /// The subscription root as the library wants to have it: its types. What runs is [`Engine::show`].
@@ -298,5 +296,176 @@ impl<T: ObjectType> SubscriptionType for Described<T> {
         _: &'a async_graphql::Context<'_>,
     ) -> Option<std::pin::Pin<Box<dyn Stream<Item = Response> + Send + 'a>>> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        boot,
+        chat::{Room, View},
+        gate::tests::gate,
+        graphql::{
+            document::{Documents, LIMITS},
+            schema,
+        },
+        loaders::Loaders,
+        presence::{ChangeKind, Member, Presence},
+        profiles::Seen,
+    };
+
+    fn entries() -> Vec<Arc<Entry>> {
+        let room = Arc::new(Room {
+            id: Uuid::now_v7(),
+            name: "lobby".to_owned(),
+        });
+        let message = Arc::new(View {
+            id: Uuid::now_v7(),
+            room: room.clone(),
+            number: 1,
+            seq: 1,
+            author: Seen {
+                id: Uuid::now_v7(),
+                username: "alice".to_owned(),
+                role: "member".to_owned(),
+                created_at: 0,
+            },
+            content: "hi".to_owned(),
+            created_at: 0,
+            edited_at: Some(1_000),
+            deleted_at: Some(2_000),
+        });
+        let messages = [Change::Added, Change::Edited, Change::Deleted].map(|change| What::Message {
+            event: Uuid::now_v7(),
+            change,
+            message: message.clone(),
+        });
+        let members = [ChangeKind::Joined, ChangeKind::Left, ChangeKind::Typing].map(|change| What::Member {
+            room: room.clone(),
+            change,
+            member: Member {
+                id: Uuid::now_v7(),
+                username: "alice".into(),
+            },
+        });
+        let all = messages.into_iter().chain(members);
+        all.map(|what| Arc::new(Entry { seq: 1, what })).collect()
+    }
+
+    /// Everything that is shared of a type, as a selection.
+    fn everything(types: &Types, ty: &str, row: &str) -> String {
+        let find = |name: &str| SHARED.iter().find(|(row, _)| *row == name);
+        let Some((_, fields)) = find(row) else {
+            return String::new();
+        };
+        let fields = fields.iter().map(|field| {
+            let of = base_name(&types.field(ty, field).expect("a field of the schema").ty);
+            let of_field = format!("{ty}.{field}");
+            let row = if find(&of_field).is_some() {
+                &of_field
+            } else {
+                of.as_str()
+            };
+            format!("{field}{}", everything(types, of, row))
+        });
+        format!(" {{ __typename {} }}", fields.collect::<Vec<_>>().join(" "))
+    }
+
+    struct Stage {
+        gate: Gate,
+        engine: Engine,
+        types: Arc<Types>,
+        documents: Documents,
+    }
+
+    async fn stage() -> Stage {
+        let gate = gate().await;
+        let chat = Arc::new(Chat::new(&gate, Arc::new(Presence::memory())));
+        let loaders = Loaders::new(&gate);
+        let engine = schema::engine(|builder| builder.data(chat).data(loaders));
+        let types = Arc::new(Types::parse(&boot::schema_sdl(&engine).unwrap()).unwrap());
+        Stage {
+            documents: Documents::new(engine.clone(), types.clone(), LIMITS),
+            gate,
+            engine,
+            types,
+        }
+    }
+
+    impl Stage {
+        fn bound(&self, text: &str) -> Arc<Bound> {
+            let document = self.documents.prepare(text).expect(text);
+            let operation = document.operation(None).unwrap();
+            Arc::new(operation.bind(Default::default()).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_asks_nobody_who_is_calling() {
+        let stage = stage().await;
+        let events: Vec<String> = SHARED
+            .iter()
+            .filter(|(ty, _)| stage.types.applies(ty, "RoomEvent"))
+            .map(|(ty, _)| format!("... on {ty}{}", everything(&stage.types, ty, ty)))
+            .collect();
+        assert_eq!(events.len(), 6);
+        // Once here: a response key has one type, and `message` is the same everywhere.
+        let bound = stage.bound(&format!("subscription {{ roomChanged {{ {} }} }}", events.join(" ")));
+        assert!(shared_rendering(&stage.types, bound.selection()).is_some());
+        let render = for_all(&stage.engine, &bound, &stage.gate);
+        for entry in entries() {
+            let Rendered::Frame(frame) = render(entry.clone()).await else {
+                panic!("{entry:?} depends on the caller");
+            };
+            let response: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+            assert!(response.get("errors").is_none(), "{response:#}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_depends_on_the_caller_is_not_shared() {
+        let stage = stage().await;
+        for unshared in [
+            "messageAdded { author { profile { id } } }",
+            "messageAdded { room { members { id } } }",
+            "messageAdded { room { messages { nodes { id } } } }",
+            "roomChanged { ... on MemberJoined { user { profile { id } } } }",
+            "roomChanged { ... on MemberJoined { user { role } } }",
+        ] {
+            let bound = stage.bound(&format!("subscription {{ {unshared} }}"));
+            assert_eq!(shared_rendering(&stage.types, bound.selection()), None, "{unshared}");
+            // Were it on the list by mistake, it would be found out when it asks.
+            let render = for_all(&stage.engine, &bound, &stage.gate);
+            let asks = unshared.contains("members") || unshared.contains("messages");
+            if asks {
+                assert!(
+                    matches!(render(entries().remove(0)).await, Rendered::PerCaller),
+                    "{unshared}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_selection_is_one_rendering_however_it_is_written() {
+        let stage = stage().await;
+        let rendering = |text: &str| shared_rendering(&stage.types, stage.bound(text).selection()).unwrap();
+        let one = rendering("subscription { messageAdded { id author { username } } }");
+        assert_eq!(
+            one,
+            rendering(
+                "subscription S { messageAdded(after: \"msg_x\") { ...F } } fragment F on Message { id author { username } }"
+            )
+        );
+        for other in [
+            "subscription { messageAdded { id author { name: username } } }",
+            "subscription { m: messageAdded { id author { username } } }",
+            "subscription { messageAdded { author { username } id } }",
+        ] {
+            assert_ne!(one, rendering(other), "{other}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod coerce;
 pub mod context;
 pub mod document;
+pub mod event_stream;
 pub mod execute;
 pub mod failure;
 pub mod http;
@@ -15,4 +16,5 @@ pub mod sdl;
 pub mod shape;
 #[cfg(test)]
 mod test_schema;
+pub mod transport_ws;
 pub mod types;

@@ -1,7 +1,5 @@
 //! The roots: what the slices bring, `viewer`, and `node`.
 
-use std::sync::Arc;
-
 use async_graphql::{Context, ID, Interface, MergedObject, Object, Schema, SchemaBuilder, SimpleObject};
 
 use super::{
@@ -123,13 +121,10 @@ impl RootQuery {
             IdKind::Consent => Node::Consent(Consent::new(triggers::consent(&permit, uuid).await?, &permit)),
             IdKind::Room => Node::Room(Room::new(chat(ctx).room_by_id(&permit, uuid).await?, &permit)),
             IdKind::Message => {
-                let view = chat(ctx).message(&permit, uuid).await?;
-                Node::Message(Message::new(Arc::new(view), &permit))
+                let view = chat(ctx).message(&permit, loaders, uuid).await?;
+                Node::Message(Message::new(view, &permit))
             }
-            IdKind::Report => {
-                let row = moderation::report_by_id(&permit, uuid).await?;
-                Node::Report(Report::new(ctx, &permit, row).await?)
-            }
+            IdKind::Report => Node::Report(Report::new(moderation::report_by_id(&permit, uuid).await?, &permit)),
             IdKind::AuditEntry => {
                 Node::AuditEntry(AuditEntry::new(moderation::audit_entry(&permit, uuid).await?, &permit))
             }

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 
-use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, pages, tell_budget};
+use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql_socket, graphql_stream, pages, tell_budget};
 use crate::{
     boot::App,
     error::{Error, Kind, Result},
@@ -28,6 +28,9 @@ use crate::{
 use async_graphql::parser::types::{OperationType, Selection};
 
 pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    if graphql_socket::is_upgrade(&request) {
+        return graphql_socket::handle(app, request).await;
+    }
     if wants_explorer(request.method(), request.headers(), request.uri().query()) {
         return pages::explorer();
     }
@@ -51,10 +54,14 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
 
 async fn answer(app: &App, arrived: &Arrived, body: Body, format: Format, identified: Identified) -> Response {
     let Identified { caller, renew } = identified;
-    let (decoded, plans) = match plan(app, arrived, body, &caller).await {
+    let (batch, plans) = match plan(app, arrived, body, &caller).await {
         Ok(planned) => planned,
         Err(error) => return refuse_whole(app, format, &caller, error, &arrived.request_id).await,
     };
+    if batch && format == Format::EventStream {
+        let error = Error::bad_request("", "an event stream is of one operation");
+        return refuse_whole(app, format, &caller, error, &arrived.request_id).await;
+    }
     let cost = plans.iter().map(Plan::cost).sum();
     let key = match idempotency_key(&arrived.parts.headers, &caller, &plans) {
         Ok(key) => key,
@@ -74,10 +81,17 @@ async fn answer(app: &App, arrived: &Arrived, body: Body, format: Format, identi
     for plan in plans {
         answers.push(match plan {
             Plan::Refused(failures) => Answer::Refused(failures),
+            // It is alone: a batch has been refused.
+            Plan::Run(bound) if format == Format::EventStream && bound.is_subscription() => {
+                let mut response = graphql_stream::subscribe(app, arrived, bound, admission).await;
+                tell_budget(&mut response, charged.budget.as_ref());
+                change_cookie(&mut response, app, None, renew);
+                return response;
+            }
             Plan::Run(bound) => run(app, bound, admission.clone(), context.clone(), &arrived.request_id).await,
         });
     }
-    let mut response = respond(format, decoded, &answers).map(Body::from);
+    let mut response = respond(format, batch, &answers).map(Body::from);
     tell_budget(&mut response, charged.budget.as_ref());
     change_cookie(&mut response, app, context.take_cookie(), renew);
     response
@@ -96,14 +110,14 @@ pub async fn run(app: &App, bound: Bound, admission: Admission, context: Arc<Con
 }
 
 /// What becomes of one operation of a request.
-enum Plan {
+pub enum Plan {
     Run(Bound),
     Refused(Vec<Failure>),
 }
 
 impl Plan {
     /// In root fields; what is refused before any field costs 1.
-    fn cost(&self) -> u32 {
+    pub fn cost(&self) -> u32 {
         match self {
             Plan::Run(bound) => bound.admission().root_fields,
             Plan::Refused(_) => 1,
@@ -126,16 +140,27 @@ async fn plan(app: &App, arrived: &Arrived, body: Body, caller: &Caller) -> Resu
         plans.push(match prepare(app, &parts.method, request, caller) {
             Ok(bound) => Plan::Run(bound),
             Err(Refusal::Whole(error)) => return Err(error),
-            Err(Refusal::Operation(failures)) => {
-                let report = |failure: Failure| Failure {
-                    error: reported(failure.error, &failure.path, &arrived.request_id),
-                    ..failure
-                };
-                Plan::Refused(failures.into_iter().map(report).collect())
-            }
+            Err(Refusal::Operation(failures)) => refused(failures, &arrived.request_id),
         });
     }
     Ok((batch, plans))
+}
+
+/// As for an operation of a request, for one that comes by itself, in whatever way may change things.
+pub fn plan_one(app: &App, request: &GraphqlRequest, caller: &Caller, request_id: &str) -> Plan {
+    match prepare(app, &Method::POST, request, caller) {
+        Ok(bound) => Plan::Run(bound),
+        Err(Refusal::Whole(error)) => refused(vec![error.into()], request_id),
+        Err(Refusal::Operation(failures)) => refused(failures, request_id),
+    }
+}
+
+fn refused(failures: Vec<Failure>, request_id: &str) -> Plan {
+    let report = |failure: Failure| Failure {
+        error: reported(failure.error, &failure.path, request_id),
+        ..failure
+    };
+    Plan::Refused(failures.into_iter().map(report).collect())
 }
 
 enum Refusal {
@@ -212,7 +237,7 @@ pub fn read_key(header: &axum::http::HeaderValue) -> Result<String> {
 }
 
 /// Refuses a request of which nothing ran; that costs 1, and what cannot be paid is `RATE_LIMITED`.
-async fn refuse_whole(app: &App, format: Format, caller: &Caller, error: Error, request_id: &str) -> Response {
+pub async fn refuse_whole(app: &App, format: Format, caller: &Caller, error: Error, request_id: &str) -> Response {
     let charged = app.gate.charge(caller, 1, None).await;
     let error = match charged.admission {
         Ok(_) => reported(error, &[], request_id),

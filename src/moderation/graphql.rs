@@ -1,18 +1,12 @@
-use std::{collections::HashMap, sync::Arc};
-
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
-use uuid::Uuid;
 
 use super::{Entry as Act, Measure, Report as Row, Ruling, State};
 use crate::{
-    chat::{
-        self,
-        graphql::{Message, chat},
-    },
+    chat::graphql::{Message, chat},
     error::{Error, Result},
     gate::Permit,
     graphql::{
-        context::{permit, permit_once},
+        context::{loaders, permit, permit_once},
         page::{self, Entry, connection, no_cursor},
         resolve::One,
         scalars::DateTime,
@@ -27,37 +21,15 @@ use crate::{
 #[derive(Clone)]
 pub struct Report {
     row: Row,
-    message: Arc<chat::View>,
     permit: Permit,
 }
 
 impl Report {
-    /// Reports with their messages, whatever the caller's blocks hide: who keeps order sees what it is about.
-    async fn all(ctx: &Context<'_>, permit: &Permit, rows: Vec<Row>) -> Result<Vec<Report>> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.message).collect();
-        let messages: HashMap<Uuid, Arc<chat::View>> = chat(ctx)
-            .any_messages(permit, &ids)
-            .await?
-            .into_iter()
-            .map(|view| (view.id, Arc::new(view)))
-            .collect();
-        let reports = rows.into_iter().map(|row| {
-            let message = messages.get(&row.message).cloned();
-            Ok(Report {
-                message: message.ok_or_else(|| Error::internal("a report of a message that is not there"))?,
-                row,
-                permit: permit.clone(),
-            })
-        });
-        reports.collect()
-    }
-
-    /// A report with its message.
-    pub async fn new(ctx: &Context<'_>, permit: &Permit, row: Row) -> Result<Report> {
-        let mut reports = Self::all(ctx, permit, vec![row]).await?;
-        reports
-            .pop()
-            .ok_or_else(|| Error::internal("a report that was read is gone"))
+    pub fn new(row: Row, permit: &Permit) -> Self {
+        Self {
+            row,
+            permit: permit.clone(),
+        }
     }
 }
 
@@ -69,9 +41,12 @@ impl Report {
         IdKind::Report.encode(self.row.id).into()
     }
 
-    /// The message as it is now.
-    async fn message(&self) -> One<Message> {
-        One(Message::new(self.message.clone(), &self.permit))
+    /// The message as it is now, whomever the caller has blocked.
+    async fn message(&self, ctx: &Context<'_>) -> Result<One<Message>> {
+        let view = chat(ctx)
+            .any_message(&self.permit, loaders(ctx), self.row.message)
+            .await?;
+        Ok(One(Message::new(view, &self.permit)))
     }
 
     /// The message as it was when it was reported.
@@ -286,7 +261,7 @@ impl ModerationQuery {
         let first = page::first(first)?;
         let state = if open { State::Open } else { State::Closed };
         let rows = moderation::reports(&permit, state, read_cursor(&after)?, first as u64 + 1).await?;
-        let rows = Report::all(ctx, &permit, rows).await?;
+        let rows = rows.into_iter().map(|row| Report::new(row, &permit)).collect();
         Ok(Some(ReportConnection::forwards(rows, first, after.is_some())))
     }
 
@@ -397,7 +372,7 @@ impl ModerationMutation {
         let id = IdKind::Report.decode(&id).ok_or_else(|| Error::not_found("report"))?;
         let row = moderation::close_report(&permit, id, &ruling).await?;
         Ok(Some(CloseReportPayload {
-            report: Report::new(ctx, &permit, row).await?,
+            report: Report::new(row, &permit),
         }))
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
@@ -23,7 +23,7 @@ use tokio::{
 
 pub const PASSWORD: &str = "correct horse battery";
 /// How long anything may take that does not depend on the test.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a server keeps its data. Several servers (nodes) may share one.
 #[derive(Clone, Debug)]
@@ -127,6 +127,20 @@ impl Place {
     }
 }
 
+/// An address that nobody listens on and that the system gives to no other connection: what listens there can end and
+/// come back while clients try to reach it.
+pub fn address_to_keep() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Below the ports that Linux takes for connections, so that none takes it meanwhile, nor meets itself there.
+        let port = 12_000 + (std::process::id() * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
+        let address = (Ipv4Addr::LOCALHOST, port as u16).into();
+        if TcpListener::bind::<SocketAddr>(address).is_ok() {
+            return address;
+        }
+    }
+}
+
 /// A running server. It is killed when dropped.
 pub struct Server {
     pub place: Place,
@@ -139,10 +153,17 @@ pub struct Server {
 /// How a server is to be started.
 pub struct Options {
     place: Option<Place>,
+    address: SocketAddr,
     env: HashMap<String, String>,
 }
 
 impl Options {
+    /// To listen there, and not on any free port.
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
     pub fn place(mut self, place: &Place) -> Self {
         self.place = Some(place.clone());
         self
@@ -167,7 +188,7 @@ impl Options {
         place.env.extend(self.env);
         let mut command = tokio::process::Command::from(place.command(&["serve"]));
         let mut child = command
-            .env("BAMBISLEEP_BIND", "127.0.0.1:0")
+            .env("BAMBISLEEP_BIND", self.address.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -225,6 +246,7 @@ impl Server {
         ];
         Options {
             place: None,
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
             env: env.map(|(name, value)| (name.into(), value.into())).into(),
         }
     }
@@ -420,9 +442,7 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = address_to_keep().port();
         let child = Self::spawn(port).await;
         Self { port, child }
     }

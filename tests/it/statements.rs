@@ -67,6 +67,10 @@ const TRIGGERS: &str = "query ($first: Int!) { triggers(first: $first) {
     nodes { name creator { username profile { displayName triggers { name } } } } edges { cursor node { id } }
 } }";
 const EVENTS: &str = "query ($first: Int!) { events(first: $first) { nodes { id kind data } } }";
+const MESSAGES: &str = "query ($first: Int!) { room(name: \"lobby\") { messages(last: $first) {
+    nodes { content author { username role profile { xp } } room { name } }
+} } }";
+const SENT: &str = "query ($first: Int!) { events(kinds: [MESSAGE_NEW], first: $first) { nodes { data } } }";
 const CONSENTS: &str = "query ($first: Int!) { viewer { consents(first: $first) { nodes { kind trigger { name creator { username } } } } } }";
 
 #[tokio::test]
@@ -84,10 +88,16 @@ async fn lists_run_as_many_statements_for_twenty_entries_as_for_two() {
         let profile = format!("/v1/profile/member{n}");
         member.put(&profile, json!({ "displayName": "Changed" })).await;
     }
+    for n in 0..20 {
+        let content = json!({ "content": n.to_string() });
+        assert_eq!((reader.post("/v1/chat/messages", content).await).status, 200);
+    }
     for (list, rows) in [
+        (MESSAGES, "/room/messages/nodes"),
         (PROFILES, "/profiles/nodes"),
         (TRIGGERS, "/triggers/nodes"),
         (EVENTS, "/events/nodes"),
+        (SENT, "/events/nodes"),
         (CONSENTS, "/viewer/consents/nodes"),
     ] {
         crate::harness::eventually("twenty entries", async || {
@@ -168,6 +178,15 @@ async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
             "{ triggers(creator: \"bob\") { nodes { name } } }",
         ),
         ("events with data", "{ events { nodes { kind data } } }"),
+        (
+            "the last page of a room",
+            "{ room(name: \"lobby\") { messages { nodes { content author { username } } } } }",
+        ),
+        ("rooms", "{ rooms { nodes { name } } }"),
+        (
+            "members of a room",
+            "{ room(name: \"lobby\") { members { username } } }",
+        ),
     ] {
         let statements = counted.of(&alice, document, async |_| json!({})).await;
         writeln!(report, "{name}: {statements}").unwrap();
@@ -226,6 +245,18 @@ async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
             "createApiKey(input: { name: \"k\", scopes: [PROFILE_READ] }) { key }",
         ),
         ("createSocketTicket", "createSocketTicket { ticket }"),
+        (
+            "sendMessage",
+            "sendMessage(input: { content: \"c\" }) { message { number author { username } } }",
+        ),
+        (
+            "sendMessage with a nonce",
+            "sendMessage(input: { content: \"c\", nonce: \"n$n\" }) { message { number } }",
+        ),
+        (
+            "createRoom",
+            "createRoom(input: { name: \"room-$n\" }) { room { name } }",
+        ),
     ] {
         let mut least = u64::MAX;
         for (n, own) in own.iter().enumerate() {

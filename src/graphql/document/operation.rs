@@ -236,6 +236,10 @@ impl Bound {
         &self.operation
     }
 
+    pub fn is_subscription(&self) -> bool {
+        self.operation.kind() == OperationType::Subscription
+    }
+
     pub fn variables(&self) -> &Variables {
         &self.variables
     }

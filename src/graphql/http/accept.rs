@@ -9,6 +9,8 @@ pub enum Format {
     Json,
     /// `application/graphql-response+json`: what did not run has the status of its error.
     GraphqlResponse,
+    /// `text/event-stream`: answers as they come, by graphql-sse. What refuses the request as a whole is JSON.
+    EventStream,
 }
 
 impl Format {
@@ -16,6 +18,7 @@ impl Format {
         HeaderValue::from_static(match self {
             Format::Json => "application/json; charset=utf-8",
             Format::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
+            Format::EventStream => "text/event-stream",
         })
     }
 }
@@ -24,6 +27,9 @@ impl Format {
 /// `application/json`. That is also for clients that say nothing, or nothing that is spoken here: the draft leaves 406 or
 /// this to the server.
 pub fn negotiate(headers: &HeaderMap) -> Format {
+    if wants_event_stream(headers) {
+        return Format::EventStream;
+    }
     let ranges = ranges(headers);
     let json = preference(&ranges, "application", "json");
     let response = preference(&ranges, "application", "graphql-response+json");
@@ -47,7 +53,7 @@ pub fn wants_explorer(method: &Method, headers: &HeaderMap, query: Option<&str>)
 }
 
 /// Whether the client wants its answers as they come, by graphql-sse.
-pub fn wants_event_stream(headers: &HeaderMap) -> bool {
+fn wants_event_stream(headers: &HeaderMap) -> bool {
     prefers(headers, "text", "event-stream")
 }
 

@@ -16,6 +16,22 @@ pub struct GraphqlRequest {
     pub extensions: Option<Map<String, Value>>,
 }
 
+impl GraphqlRequest {
+    /// An operation as JSON, which is at `pointer`. Members beside the four of the draft are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// `BAD_REQUEST` with `details.path`: a member is missing or of the wrong type.
+    pub fn from_members(mut members: Map<String, Value>, pointer: &str) -> Result<Self, Error> {
+        Ok(Self {
+            query: text(members.remove("query"), pointer, "query")?.ok_or_else(|| no_query(pointer))?,
+            operation_name: text(members.remove("operationName"), pointer, "operationName")?,
+            variables: object(members.remove("variables"), pointer, "variables")?,
+            extensions: object(members.remove("extensions"), pointer, "extensions")?,
+        })
+    }
+}
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
@@ -108,7 +124,7 @@ fn from_body(body: &[u8], batch: usize) -> Result<Decoded, Error> {
     })?;
     match body {
         Value::Object(members) => Ok(Decoded {
-            requests: vec![from_members(members, "")?],
+            requests: vec![GraphqlRequest::from_members(members, "")?],
             batch: false,
         }),
         Value::Array(items) if items.is_empty() => Err(Error::bad_request("", "a batch has at least one operation")),
@@ -120,7 +136,7 @@ fn from_body(body: &[u8], batch: usize) -> Result<Decoded, Error> {
             let requests = items.into_iter().enumerate().map(|(index, item)| {
                 let pointer = format!("/{index}");
                 match item {
-                    Value::Object(members) => from_members(members, &pointer),
+                    Value::Object(members) => GraphqlRequest::from_members(members, &pointer),
                     _ => Err(Error::bad_request(pointer, "an operation is an object")),
                 }
             });
@@ -131,16 +147,6 @@ fn from_body(body: &[u8], batch: usize) -> Result<Decoded, Error> {
         }
         _ => Err(Error::bad_request("", "the body is an object or a list of objects")),
     }
-}
-
-/// Members beside the four of the draft are not looked at.
-fn from_members(mut members: Map<String, Value>, pointer: &str) -> Result<GraphqlRequest, Error> {
-    Ok(GraphqlRequest {
-        query: text(members.remove("query"), pointer, "query")?.ok_or_else(|| no_query(pointer))?,
-        operation_name: text(members.remove("operationName"), pointer, "operationName")?,
-        variables: object(members.remove("variables"), pointer, "variables")?,
-        extensions: object(members.remove("extensions"), pointer, "extensions")?,
-    })
 }
 
 fn from_query(query: &str) -> Result<GraphqlRequest, Error> {

@@ -9,7 +9,7 @@ use http::{
 use super::Format;
 use crate::{
     error::Error,
-    graphql::{document::Bound, execute::Outcome, failure::Failure},
+    graphql::{document::Bound, event_stream, execute::Outcome, failure::Failure},
 };
 
 /// What became of one request.
@@ -69,7 +69,8 @@ impl Answer {
     }
 }
 
-fn write_failures(failures: &[Failure], out: &mut Vec<u8>) {
+/// Writes a list of errors as the specification spells it.
+pub fn write_failures(failures: &[Failure], out: &mut Vec<u8>) {
     out.push(b'[');
     for (index, failure) in failures.iter().enumerate() {
         if index > 0 {
@@ -81,7 +82,8 @@ fn write_failures(failures: &[Failure], out: &mut Vec<u8>) {
 }
 
 /// The answer to a well-formed request: 200, or what did not run has the status of its first error where the client
-/// takes `application/graphql-response+json`. A batch is 200 and a list, as each of its answers speaks for itself.
+/// takes `application/graphql-response+json`. A batch is 200 and a list, as each of its answers speaks for itself. An event
+/// stream is of one answer, whole.
 pub fn respond(format: Format, batch: bool, answers: &[Answer]) -> Response<Bytes> {
     let mut body = Vec::new();
     let mut status = StatusCode::OK;
@@ -95,7 +97,13 @@ pub fn respond(format: Format, batch: bool, answers: &[Answer]) -> Response<Byte
         }
         body.push(b']');
     } else if let Some(answer) = answers.first() {
-        answer.write(&mut body);
+        match format {
+            Format::EventStream => {
+                event_stream::next(&mut body, None, |out| answer.write(out));
+                event_stream::complete(&mut body);
+            }
+            Format::Json | Format::GraphqlResponse => answer.write(&mut body),
+        }
         if format == Format::GraphqlResponse {
             status = answer.status();
         }
@@ -112,6 +120,10 @@ pub fn respond(format: Format, batch: bool, answers: &[Answer]) -> Response<Byte
 pub fn refuse(format: Format, error: &Error) -> Response<Bytes> {
     let mut body = Vec::new();
     Answer::refused(error.clone()).write(&mut body);
+    let format = match format {
+        Format::EventStream => Format::Json,
+        format => format,
+    };
     let mut response = answer_with(status(error), format, body);
     let mut insert = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -131,12 +143,21 @@ pub fn refuse(format: Format, error: &Error) -> Response<Bytes> {
     response
 }
 
+/// The head of an event stream, for a body that goes on.
+pub fn stream() -> Response<()> {
+    answer_with(StatusCode::OK, Format::EventStream, Vec::new()).map(|_| ())
+}
+
 fn answer_with(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, format.content_type());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if format == Format::EventStream {
+        // A proxy that collects answers would keep events back.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
     response
 }
 

@@ -1,0 +1,106 @@
+//! The databases that are measured on, and the servers on them.
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    child::{Budget, Server},
+    seed,
+};
+
+/// The program that is measured.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_bambisleep-chat");
+
+/// How many messages the lobby has in the long database.
+const LONG: usize = 1_000_000;
+/// And in all others.
+const SHORT: usize = 1_000;
+
+/// Which server a load goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Program,
+    /// The program with a million messages in its lobby.
+    Long,
+    Baseline,
+}
+
+/// The databases: one for each server, the same at the start but for the long one.
+pub struct Data {
+    folder: PathBuf,
+    /// What the program calls its database.
+    file: PathBuf,
+    copies: usize,
+}
+
+impl Data {
+    pub async fn prepare() -> Result<Data, Box<dyn Error>> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ratios");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        let empty = folder.join("empty");
+        fs::create_dir_all(&empty)?;
+        let migrated = Command::new(BINARY)
+            .arg("--data-dir")
+            .arg(&empty)
+            .arg("migrate")
+            .status()?;
+        if !migrated.success() {
+            return Err("the database was not made".into());
+        }
+        let database = fs::read_dir(&empty)?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3")))
+            .ok_or("the data folder has no database")?;
+        seed::fill(&database).await?;
+        let file = database.file_name().ok_or("a database without a name")?.into();
+        let data = Data {
+            folder,
+            file,
+            copies: 0,
+        };
+        fs::copy(&database, data.short())?;
+        seed::talk(&data.short(), SHORT).await?;
+        fs::rename(database, data.silent())?;
+        Ok(data)
+    }
+
+    /// Starts a server on a database of its own.
+    pub async fn start(&mut self, side: Side, budget: Budget) -> Result<Server, Box<dyn Error>> {
+        self.copies += 1;
+        let folder = self.folder.join(self.copies.to_string());
+        fs::create_dir(&folder)?;
+        let database = folder.join(&self.file);
+        match side {
+            Side::Long => {
+                fs::copy(self.silent(), &database)?;
+                seed::talk(&database, LONG).await?;
+            }
+            Side::Program | Side::Baseline => drop(fs::copy(self.short(), &database)?),
+        }
+        match side {
+            Side::Baseline => Server::baseline(&database),
+            Side::Program | Side::Long => Server::real(Path::new(BINARY), &folder, budget),
+        }
+    }
+
+    /// Where the record of a profile goes.
+    pub fn record(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.perf"))
+    }
+
+    fn short(&self) -> PathBuf {
+        self.folder.join("short.sqlite")
+    }
+
+    /// Nothing is said in it yet: the million is written where it is asked for.
+    fn silent(&self) -> PathBuf {
+        self.folder.join("silent.sqlite")
+    }
+}
