@@ -573,7 +573,7 @@ async fn the_member_deleted_is_nobody() {
     let server = Server::start().await;
     let alice = server.member("alice").await;
     let admin = server.member_with_role("ada", "admin").await;
-    let profile = "profile_00000000000e00800000000000";
+    let profile = "profile_0000000000e008000000000000";
     for caller in [&alice, &admin] {
         is(&caller.get("/v1/profile/deleted").await, 404, "NOT_FOUND");
         is(&caller.put("/v1/profile/deleted", json!({})).await, 404, "NOT_FOUND");
