@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accounts::password::Passwords,
     chat::Chat,
+    chat_socket::Frames,
     config::{Settings, WebOrigin},
     doorbell::Doorbell,
     events::Render,
@@ -54,6 +55,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct App {
     pub gate: Gate,
     pub chat: Arc<Chat>,
+    pub chat_frames: Arc<Frames>,
     pub engine: Engine,
     pub documents: Documents,
     pub types: Arc<Types>,
@@ -210,6 +212,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         has_redis: settings.redis_url.is_some(),
         draining: draining.clone(),
         running: running.clone(),
+        chat_frames: Frames::new(&engine, &gate, &rest, &documents)?,
         chat: chat.clone(),
         gate: gate.clone(),
         engine,

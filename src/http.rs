@@ -31,6 +31,7 @@ use crate::{
     meter::Budget,
 };
 
+mod chat_socket;
 mod ends;
 mod graphql;
 mod graphql_socket;
@@ -63,6 +64,7 @@ const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 pub fn router(app: Arc<App>) -> Router {
     let router = Router::new()
         .route("/graphql", any(graphql::handle))
+        .route("/ws/chat", get(chat_socket::handle))
         .route("/v1/openapi.json", get(rest::openapi))
         .route("/v1", any(rest::handle))
         .route("/v1/", any(rest::handle))

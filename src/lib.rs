@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod boot;
 pub mod chat;
+pub mod chat_socket;
 pub mod cli;
 pub mod close;
 pub mod config;

@@ -61,6 +61,9 @@ pub struct View {
     pub deleted_at: Option<i64>,
 }
 
+/// What will come of a message that was handed over.
+pub type Answer = crate::gate::Answer<View>;
+
 /// What chat keeps on a node.
 pub struct Chat {
     by_name: Cache<String, Arc<Room>>,
@@ -207,6 +210,15 @@ impl Chat {
     ///
     /// `VALIDATION_FAILED`, `MUTED`.
     pub async fn send(&self, permit: &Permit, room: &Arc<Room>, content: &str) -> Result<View> {
+        self.hand_over(permit, room, content)?.wait().await
+    }
+
+    /// As [`send`](Self::send), without waiting: messages that are handed over keep their order.
+    ///
+    /// # Errors
+    ///
+    /// `VALIDATION_FAILED`, and `UNAVAILABLE` when too much is waiting.
+    pub fn hand_over(&self, permit: &Permit, room: &Arc<Room>, content: &str) -> Result<Answer> {
         let known = permit.member()?;
         let part = Send {
             id: Uuid::now_v7(),
@@ -215,7 +227,7 @@ impl Chat {
             author: known.member,
             content: checked_content(content)?,
         };
-        self.sends.write(permit, room.id, part).await
+        self.sends.hand_over(permit, room.id, part)
     }
 
     /// Changes what a message of the caller's says. What changes nothing is no event.

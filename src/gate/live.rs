@@ -97,6 +97,10 @@ impl Standing {
         Caller::Member(self.known.clone())
     }
 
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     pub fn known(&self) -> &Arc<Known> {
         &self.known
     }

@@ -40,7 +40,7 @@ pub use live::Standing;
 use log::Happened;
 pub use permit::{Admission, Permit, System, Unchecked};
 pub use rows::Rows;
-pub use together::{Part, Together};
+pub use together::{Answer, Part, Together};
 use writer::Writer;
 pub use writer::{Operation, Sql, Tx};
 
@@ -274,6 +274,11 @@ impl Gate {
     /// What members may not write.
     pub fn words(&self) -> &Words {
         &self.0.words
+    }
+
+    /// How much callers may use in a minute.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
     }
 
     pub fn doorbell(&self) -> &Doorbell {

@@ -140,6 +140,11 @@ impl Permit {
         }))
     }
 
+    /// What a caller may read whose connection is open, and was let in.
+    pub fn of_standing(standing: &Standing) -> Permit {
+        Permit::new(standing.gate(), standing.caller(), None)
+    }
+
     pub fn caller(&self) -> &Caller {
         self.0.asked.store(true, Ordering::Relaxed);
         &self.0.caller

@@ -35,6 +35,24 @@ pub trait Part: Clone + Send + Sync + 'static {
 /// What waits to be written together. Cheap to clone.
 pub struct Together<P: Part>(Arc<Mutex<HashMap<Uuid, VecDeque<Waiting<P>>>>>);
 
+/// What will come of a part that was handed over.
+pub struct Answer<T>(oneshot::Receiver<Result<T>>);
+
+impl<T> Answer<T> {
+    /// Waits until it is on disk, or refused; once. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Together::write`].
+    pub async fn wait(&mut self) -> Result<T> {
+        (&mut self.0).await.map_err(|_| overloaded())?
+    }
+}
+
+fn overloaded() -> Error {
+    Error::new(Kind::Unavailable, "too much is being written, try again").with("retryAfter", 1)
+}
+
 struct Waiting<P: Part> {
     part: P,
     claim: Option<Claim>,
@@ -61,7 +79,15 @@ impl<P: Part> Together<P> {
     ///
     /// The part's own, `IDEMPOTENCY_CONFLICT`, and `UNAVAILABLE` when too much is waiting.
     pub async fn write(&self, permit: &Permit, subject: Uuid, part: P) -> Result<P::Output> {
-        let overloaded = || Error::new(Kind::Unavailable, "too much is being written, try again").with("retryAfter", 1);
+        self.hand_over(permit, subject, part)?.wait().await
+    }
+
+    /// As [`write`](Self::write), without waiting: what is handed over is written in that order.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` when too much is waiting.
+    pub fn hand_over(&self, permit: &Permit, subject: Uuid, part: P) -> Result<Answer<P::Output>> {
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting {
             part,
@@ -79,7 +105,7 @@ impl<P: Part> Together<P> {
                 }
             }
         }
-        answer.await.map_err(|_| overloaded())?
+        Ok(Answer(answer))
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, VecDeque<Waiting<P>>>> {

@@ -220,11 +220,22 @@ fn show(
         };
         context.data.insert(Showing { entry, permit });
         let outcome = engine.show(&bound, context).await;
+        if outcome.errors.is_empty() && selects_nothing(&outcome.data) {
+            return Rendered::Nothing;
+        }
         let mut response = Vec::with_capacity(256);
         Answer::ran(Bound::clone(&bound), outcome).write(&mut response);
         Rendered::Frame(Bytes::from(response))
     }
     .right_future()
+}
+
+/// Whether a root field that is never null is: nothing is selected of events of this type.
+fn selects_nothing(data: &Value) -> bool {
+    match data {
+        Value::Object(members) => members.values().all(|member| *member == Value::Null),
+        _ => true,
+    }
 }
 
 /// The selection as text, if everyone who makes it sees the same.

@@ -37,6 +37,14 @@ pub struct Stay {
     memory: Memory,
     room: Uuid,
     member: Uuid,
+    was_told: bool,
+}
+
+impl Stay {
+    /// Whether it was told that the member joined: no other connection of theirs was known to be there.
+    pub fn was_told(&self) -> bool {
+        self.was_told
+    }
 }
 
 impl Drop for Stay {
@@ -78,10 +86,11 @@ impl Memory {
     }
 
     pub(super) fn enter(&self, room: Uuid, member: Member) -> Stay {
-        let stay = Stay {
+        let mut stay = Stay {
             memory: self.clone(),
             room,
             member: member.id,
+            was_told: false,
         };
         let mut rooms = self.rooms();
         match rooms.here.entry((room, member.id)) {
@@ -97,7 +106,9 @@ impl Memory {
                     n,
                     entry: entry.clone(),
                 });
-                self.change(rooms.hold(entry));
+                let joined = rooms.hold(entry);
+                stay.was_told = joined.is_some();
+                self.change(joined);
             }
         }
         stay
