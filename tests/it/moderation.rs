@@ -216,7 +216,7 @@ async fn blocks_have_bounds() {
     }
     // 999 members, whom nobody needs to be, and two more.
     let (id, hex) = match clustered() {
-        true => ("lpad(to_hex(n), 32, 'f')::uuid", "generate_series(1, 1001) AS s(n)"),
+        true => ("lpad(to_hex(n), 32, '0')::uuid", "generate_series(1, 1001) AS s(n)"),
         false => (
             "unhex(printf('%032x', n))",
             "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1001) SELECT n FROM s) s",
