@@ -156,7 +156,7 @@ pub async fn open(settings: &Settings) -> Result<Gate, Failed> {
         member: settings.rate_limit_authenticated,
         anonymous: settings.rate_limit_anonymous,
     };
-    Gate::open(&settings.database, meter, doorbell, limits)
+    Gate::open(&settings.database, meter, doorbell, limits, settings.words.clone())
         .await
         .map_err(|error| {
             // What clients would not be told is just what an operator needs.

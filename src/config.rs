@@ -16,6 +16,7 @@ use std::{
     fmt::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -29,6 +30,7 @@ pub use self::{
     ai::{Ai, Model, Provider, Speech},
     value::{BaseUrl, Database, WebOrigin},
 };
+use crate::words::Words;
 
 /// The file that is read when `--config` names none and it exists in the working directory.
 pub const DEFAULT_FILE: &str = "bambisleep.toml";
@@ -151,6 +153,14 @@ pub const SETTINGS: &[Setting] = &[
         default: None,
         description: "Where Prometheus finds /metrics, on a listener of its own; without it, nowhere",
     },
+    Setting {
+        name: "word_filter",
+        flag: "word-filter",
+        env: "BAMBISLEEP_WORD_FILTER",
+        value_name: "FILE",
+        default: None,
+        description: "A list of words that names, messages and triggers may not have, one word or phrase a line; without it, none",
+    },
 ];
 
 /// The table of the settings in Markdown, as the README has it.
@@ -195,6 +205,8 @@ pub struct Settings {
     pub webhooks_allow_insecure: bool,
     /// The listener of `/metrics`. Default none.
     pub metrics_bind: Option<SocketAddr>,
+    /// What names, messages and triggers may not have. Default none.
+    pub words: Arc<Words>,
     /// Default: one scripted model, `MODEL_1`, and no speech.
     pub ai: Ai,
     /// What is valid and yet hardly meant, for the log at start: lower case, no secrets.
@@ -293,6 +305,11 @@ impl Settings {
             metrics_bind: optional("metrics_bind")
                 .map(|given| given.parse(value::socket_address))
                 .transpose()?,
+            words: optional("word_filter")
+                .map(|given| given.parse(value::words))
+                .transpose()?
+                .unwrap_or_default()
+                .into(),
             ai,
             warnings,
         })

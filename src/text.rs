@@ -7,7 +7,10 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    words::Words,
+};
 
 pub const NAME: RangeInclusive<usize> = 1..=64;
 pub const DESCRIPTION: RangeInclusive<usize> = 0..=500;
@@ -74,6 +77,13 @@ impl Checks {
             self.refuse(field, "may have letters A to Z, digits, _ and - only");
         } else if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
             self.refuse(field, "is reserved");
+        }
+    }
+
+    /// Text without words that the operator does not want to see.
+    pub fn words(&mut self, field: &str, text: &str, words: &Words) {
+        if words.are_in(text) {
+            self.refuse(field, "has a word that is not allowed here");
         }
     }
 

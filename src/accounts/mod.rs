@@ -22,6 +22,7 @@ use crate::{
         sessions::{self, Store},
     },
     meter::TICKET_LIFETIME,
+    moderation,
     text::{Checks, NAME},
     time, triggers,
 };
@@ -100,18 +101,20 @@ pub async fn register(
     registration: Registration,
     origin: &Origin,
 ) -> Result<LoggedIn> {
-    let (member, password_hash) = create(permit, passwords, registration, Role::Member).await?;
+    let mut checks = Checks::new();
+    checks.words("username", &registration.username, permit.gate().words());
+    let (member, password_hash) = create(permit, passwords, registration, Role::Member, checks).await?;
     start_session(permit, member, password_hash, origin).await
 }
 
-/// The new member, with the hash of their password.
+/// The new member, with the hash of their password, if `checks` has nothing against them.
 async fn create(
     permit: &Permit,
     passwords: &Passwords,
     new: Registration,
     role: Role,
+    mut checks: Checks,
 ) -> Result<(member::Model, String)> {
-    let mut checks = Checks::new();
     checks.username("username", &new.username);
     checks.password("password", new.password.expose());
     let email = new.email.map(|email| checks.email("email", &email));
@@ -386,6 +389,7 @@ impl Operation for Erase {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
         tx.revoke(self.member).await?;
         chat::erase(tx, self.member).await?;
+        moderation::erase(tx, self.member).await?;
         triggers::withdraw_all_of(tx, self.member).await?;
         store::erase(tx, self.member).await
     }

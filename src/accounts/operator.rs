@@ -34,7 +34,7 @@ impl Operator {
             email: None,
             of_age: OfAge::Stated,
         };
-        Ok(create(&self.0, &Passwords::new(1), new, role).await?.0)
+        Ok(create(&self.0, &Passwords::new(1), new, role, Checks::new()).await?.0)
     }
 
     /// # Errors

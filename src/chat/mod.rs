@@ -449,6 +449,22 @@ impl Operation for Delete {
     }
 }
 
+/// Who wrote a message, and what it says.
+pub struct Said {
+    pub author: Uuid,
+    pub content: String,
+}
+
+/// What a message says, until the end of the transaction.
+///
+/// # Errors
+///
+/// `NOT_FOUND`, a deleted one included.
+pub async fn said(tx: &Tx<'_>, id: Uuid) -> Result<Said> {
+    let said = store::said(tx, id).await?;
+    said.ok_or_else(|| Error::not_found("message"))
+}
+
 /// Unchecked rows for the loaders.
 pub(crate) async fn load(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
     store::by_ids(permit, ids).await

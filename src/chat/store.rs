@@ -1,11 +1,11 @@
 use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryResult, Value};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    MOST_ROOMS, Room, Send, Standing, View,
+    MOST_ROOMS, Room, Said, Send, Standing, View,
     feed::{Change, Entry, What},
 };
 use crate::{
@@ -213,6 +213,21 @@ pub async fn by_ids(permit: &Permit, ids: &[Uuid]) -> Result<Vec<View>> {
         Ok(message.into_view(Arc::new(room)))
     });
     Ok(views.collect::<Result<_, DbErr>>()?)
+}
+
+/// A message that is not deleted, held until the end of the transaction.
+pub async fn said(tx: &Tx<'_>, id: Uuid) -> Result<Option<Said>> {
+    let text = match tx.backend() {
+        DbBackend::Postgres => "SELECT author_id, content FROM messages WHERE id = ? AND deleted_at IS NULL FOR SHARE",
+        _ => "SELECT author_id, content FROM messages WHERE id = ? AND deleted_at IS NULL",
+    };
+    let Some(row) = tx.query_one_raw(sql(tx.backend(), text, [id.into()])).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Said {
+        author: row.try_get_by_index(0)?,
+        content: row.try_get_by_index(1)?,
+    }))
 }
 
 /// A message in the middle of a change.

@@ -44,6 +44,7 @@ fn the_defaults_are_those_of_the_protocol() {
     assert_eq!(settings.rate_limit_anonymous, 10);
     assert!(!settings.webhooks_allow_insecure);
     assert_eq!(settings.metrics_bind, None);
+    assert!(settings.words.is_empty());
     assert_eq!(settings.ai.models.len(), 1);
     assert_eq!(settings.ai.models[0].name, "MODEL_1");
     assert!(matches!(settings.ai.models[0].provider, Provider::Scripted));
@@ -73,6 +74,9 @@ fn an_empty_variable_counts_as_unset() {
 
 #[test]
 fn every_setting_can_come_from_every_source() {
+    let words = std::env::temp_dir().join(format!("words_{}.txt", std::process::id()));
+    std::fs::write(&words, "# what nobody wants\nspam\n").unwrap();
+    let path = words.to_str().unwrap();
     let values = [
         ("bind", "0.0.0.0:9"),
         ("data_dir", "/srv/chat"),
@@ -86,6 +90,7 @@ fn every_setting_can_come_from_every_source() {
         ("rate_limit_anonymous", "7"),
         ("webhooks_allow_insecure", "true"),
         ("metrics_bind", "[::1]:9000"),
+        ("word_filter", path),
     ];
     assert_eq!(
         values.map(|(name, _)| name).as_slice(),
@@ -100,7 +105,8 @@ fn every_setting_can_come_from_every_source() {
         .zip(SETTINGS)
         .map(|((_, value), setting)| (setting.env, *value))
         .collect();
-    let typed = "
+    let typed = format!(
+        "
         bind = '0.0.0.0:9'
         data_dir = '/srv/chat'
         database_url = 'postgres://u:p@db/chat'
@@ -113,12 +119,14 @@ fn every_setting_can_come_from_every_source() {
         rate_limit_anonymous = 0x7
         webhooks_allow_insecure = true
         metrics_bind = '[::1]:9000'
-    ";
+        word_filter = '{path}'
+    "
+    );
     let sources = [
         settings(&file, &[], &[]),
         settings("", &variables, &[]),
         settings("", &[], &values),
-        settings(typed, &[], &[]),
+        settings(&typed, &[], &[]),
     ];
     for settings in sources {
         let settings = settings.unwrap();
@@ -136,8 +144,38 @@ fn every_setting_can_come_from_every_source() {
         assert_eq!(settings.rate_limit_anonymous, 7);
         assert!(settings.webhooks_allow_insecure);
         assert_eq!(settings.metrics_bind.unwrap().port(), 9000);
+        assert!(settings.words.are_in("no spam"));
         assert_eq!(settings.warnings, [""; 0]);
     }
+    std::fs::remove_file(&words).unwrap();
+}
+
+#[test]
+fn a_list_of_words_that_cannot_be_used_is_told() {
+    let file = std::env::temp_dir().join(format!("bad_words_{}.txt", std::process::id()));
+    let path = file.to_str().unwrap();
+    let told = || {
+        let message = in_variable("BAMBISLEEP_WORD_FILTER", path);
+        let start = "word_filter (environment variable BAMBISLEEP_WORD_FILTER): ";
+        message
+            .strip_prefix(start)
+            .unwrap_or_else(|| panic!("{message}"))
+            .to_owned()
+    };
+    assert_eq!(told(), format!("cannot read {path}: no such file"));
+    for (list, why) in [
+        (b"# nothing\n".as_slice(), format!("{path} has no words")),
+        (b"spam\n--\n", format!("{path} has neither letter nor digit in line 2")),
+        (b"\xff\xfe", format!("cannot read {path}: not UTF-8")),
+    ] {
+        std::fs::write(&file, list).unwrap();
+        assert_eq!(told(), why);
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        in_file("word_filter = ''"),
+        "word_filter (bambisleep.toml line 1): must not be empty"
+    );
 }
 
 #[test]

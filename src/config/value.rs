@@ -2,7 +2,7 @@
 //! may hold a password.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -13,6 +13,8 @@ use ipnet::IpNet;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
+
+use crate::words::Words;
 
 /// Which database, with a URL as sea-orm takes it.
 #[derive(Clone, Debug)]
@@ -105,6 +107,21 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     text_of(text).map(PathBuf::from)
+}
+
+/// The words in the file at a path.
+pub(super) fn words(text: &str) -> Result<Words, String> {
+    let path = text_of(text)?;
+    let list = std::fs::read_to_string(&path).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "no such file".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::InvalidData => "not UTF-8".to_owned(),
+            _ => error.to_string(),
+        };
+        format!("cannot read {path}: {why}")
+    })?;
+    Words::read(&list).map_err(|why| format!("{path} {why}"))
 }
 
 /// A text that is not blank.

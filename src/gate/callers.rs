@@ -18,6 +18,7 @@ use tower_sessions::session::Id;
 use uuid::Uuid;
 
 use super::{
+    Tx,
     db::sql,
     live::Live,
     rules::{Role, Rule, Scope},
@@ -92,12 +93,7 @@ impl Caller {
 
     /// Whether the caller keeps order, and may use it here: a key needs the scope for it.
     pub fn moderates(&self) -> bool {
-        self.may(&Rule {
-            role: Role::Moderator,
-            scope: Some(Scope::Moderate),
-            ..Rule::MEMBER
-        })
-        .is_ok()
+        self.may(&Rule::order(Role::Moderator)).is_ok()
     }
 
     /// Whether a rule lets the caller pass.
@@ -360,6 +356,18 @@ async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Know
     let blocked = row.blocked.as_deref().unwrap_or_default();
     known.blocked = blocked.split(',').filter_map(|id| Uuid::parse_str(id).ok()).collect();
     Ok(Some(known))
+}
+
+impl Tx<'_> {
+    /// Whether a member has blocked another, as it is in this transaction.
+    pub async fn hides(&self, member: Uuid, other: Uuid) -> Result<bool> {
+        let statement = sql(
+            self.backend(),
+            "SELECT 1 FROM blocks WHERE blocker_id = ? AND blocked_id = ?",
+            [member.into(), other.into()],
+        );
+        Ok(self.query_one_raw(statement).await?.is_some())
+    }
 }
 
 /// # Errors

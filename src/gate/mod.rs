@@ -16,6 +16,7 @@ use crate::{
     doorbell::Doorbell,
     error::{Error, Kind, Result},
     meter::{Bucket, Budget, Meter, Taken},
+    words::Words,
 };
 
 pub mod audit;
@@ -66,6 +67,7 @@ struct Inner {
     doorbell: Arc<Doorbell>,
     callers: Arc<Callers>,
     limits: Limits,
+    words: Arc<Words>,
     /// Ends the work in the background.
     closing: CancellationToken,
 }
@@ -90,7 +92,13 @@ impl Gate {
     /// # Errors
     ///
     /// A database that cannot be opened or was changed by a newer program.
-    pub async fn open(location: &Database, meter: Meter, doorbell: Doorbell, limits: Limits) -> Result<Gate> {
+    pub async fn open(
+        location: &Database,
+        meter: Meter,
+        doorbell: Doorbell,
+        limits: Limits,
+        words: Arc<Words>,
+    ) -> Result<Gate> {
         let db = Db::open(location).await?;
         let callers = Arc::new(Callers::new());
         let doorbell = Arc::new(doorbell);
@@ -112,6 +120,7 @@ impl Gate {
             doorbell,
             callers,
             limits,
+            words,
             closing: CancellationToken::new(),
         }));
         // The place in the log is read before anyone is known: what is revoked from here on is not missed.
@@ -260,6 +269,11 @@ impl Gate {
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
         self.reader().ping().await.is_ok()
+    }
+
+    /// What members may not write.
+    pub fn words(&self) -> &Words {
+        &self.0.words
     }
 
     /// How much callers may use in a minute.

@@ -149,6 +149,15 @@ impl Rule {
         ..Rule::MEMBER
     };
 
+    /// Those who keep order, from this role on; a key with the scope for it.
+    pub const fn order(role: Role) -> Rule {
+        Rule {
+            role,
+            scope: Some(Scope::Moderate),
+            ..Rule::MEMBER
+        }
+    }
+
     pub const fn scope(scope: Scope) -> Rule {
         Rule {
             scope: Some(scope),
@@ -168,11 +177,14 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Query", "events", Rule::scope(EventsRead)),
     ("Query", "room", Rule::scope(ChatRead)),
     ("Query", "rooms", Rule::scope(ChatRead)),
+    ("Query", "reports", Rule::order(Role::Moderator)),
+    ("Query", "auditLog", Rule::order(Role::Admin)),
     ("Viewer", "user", Rule::MEMBER),
     ("Viewer", "email", Rule::MEMBER),
     ("Viewer", "profile", Rule::scope(ProfileRead)),
     ("Viewer", "apiKeys", Rule::MEMBER),
     ("Viewer", "logins", Rule::LOGIN),
+    ("Viewer", "blocked", Rule::MEMBER),
     ("Viewer", "triggersPaused", Rule::scope(TriggersRead)),
     ("Viewer", "consents", Rule::scope(TriggersRead)),
     ("Viewer", "rateLimit", Rule::MEMBER),
@@ -198,6 +210,13 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Mutation", "sendMessage", Rule::scope(ChatWrite)),
     ("Mutation", "editMessage", Rule::scope(ChatWrite)),
     ("Mutation", "deleteMessage", Rule::scope(ChatWrite)),
+    ("Mutation", "blockMember", Rule::scope(ChatWrite)),
+    ("Mutation", "unblockMember", Rule::scope(ChatWrite)),
+    ("Mutation", "reportMessage", Rule::scope(ChatWrite)),
+    ("Mutation", "muteMember", Rule::order(Role::Moderator)),
+    ("Mutation", "banMember", Rule::order(Role::Moderator)),
+    ("Mutation", "closeReport", Rule::order(Role::Moderator)),
+    ("Mutation", "reinstateMember", Rule::order(Role::Moderator)),
     ("Subscription", "messageAdded", Rule::scope(ChatRead)),
     ("Subscription", "roomChanged", Rule::scope(ChatRead)),
 ];
@@ -213,6 +232,8 @@ pub const OBJECTS: &[(&str, Rule)] = &[
     ("Consent", Rule::scope(TriggersRead)),
     ("Room", Rule::scope(ChatRead)),
     ("Message", Rule::scope(ChatRead)),
+    ("Report", Rule::order(Role::Moderator)),
+    ("AuditEntry", Rule::order(Role::Admin)),
 ];
 
 /// Mutations that hand out a secret or a login, or end what a key could be kept with: an idempotency key is ignored

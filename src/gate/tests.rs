@@ -24,7 +24,8 @@ pub(crate) async fn gate() -> Gate {
         anonymous: 10,
     };
     let database = Database::in_folder(&folder, "test.sqlite");
-    Gate::open(&database, Meter::memory(Clock::System), Doorbell::memory(), limits)
+    let (meter, doorbell) = (Meter::memory(Clock::System), Doorbell::memory());
+    Gate::open(&database, meter, doorbell, limits, Arc::default())
         .await
         .unwrap()
 }

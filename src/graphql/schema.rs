@@ -21,6 +21,10 @@ use crate::{
     },
     gate::{Permit, rules},
     id::{self, IdKind},
+    moderation::{
+        self,
+        graphql::{AuditEntry, ModerationMutation, ModerationQuery, Report},
+    },
     profiles::{
         self,
         graphql::{Profile, ProfileMutation, ProfileQuery, User},
@@ -34,11 +38,24 @@ use crate::{
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-pub struct Query(RootQuery, ProfileQuery, TriggerQuery, EventQuery, ChatQuery);
+pub struct Query(
+    RootQuery,
+    ProfileQuery,
+    TriggerQuery,
+    EventQuery,
+    ChatQuery,
+    ModerationQuery,
+);
 
 /// Everything that can be changed. Each takes what it acts on and one `input`, and returns what it changed.
 #[derive(MergedObject, Default)]
-pub struct Mutation(AccountMutation, ProfileMutation, TriggerMutation, ChatMutation);
+pub struct Mutation(
+    AccountMutation,
+    ProfileMutation,
+    TriggerMutation,
+    ChatMutation,
+    ModerationMutation,
+);
 
 type Builder = SchemaBuilder<Query, Mutation, Described<Subscription>>;
 
@@ -66,6 +83,8 @@ pub enum Node {
     Consent(Consent),
     Room(Room),
     Message(Message),
+    Report(Report),
+    AuditEntry(AuditEntry),
 }
 
 #[derive(Default)]
@@ -105,7 +124,10 @@ impl RootQuery {
                 let view = chat(ctx).message(&permit, loaders, uuid).await?;
                 Node::Message(Message::new(view, &permit))
             }
-            IdKind::Report | IdKind::AuditEntry => return Err(Error::not_found("node")),
+            IdKind::Report => Node::Report(Report::new(moderation::report_by_id(&permit, uuid).await?, &permit)),
+            IdKind::AuditEntry => {
+                Node::AuditEntry(AuditEntry::new(moderation::audit_entry(&permit, uuid).await?, &permit))
+            }
         }))
     }
 }
@@ -188,6 +210,11 @@ impl Viewer {
         Ok(Some(
             rows.into_iter().map(|row| Login::new(row, &self.permit)).collect(),
         ))
+    }
+
+    /// Whom the caller has blocked, first blocked first.
+    async fn blocked(&self) -> Result<Option<Vec<User>>> {
+        Ok(Some(moderation::graphql::blocked(&self.permit).await?))
     }
 
     /// Whether all of the caller's triggers are out of use.

@@ -114,6 +114,10 @@ impl User {
 
     /// Null, without an error, where it is private and the caller is neither its owner nor a moderator.
     async fn profile(&self, ctx: &Context<'_>) -> Result<Option<One<Profile>>> {
+        // Blocked members are named where the caller keeps order, or sees whom they have blocked.
+        if self.permit.caller().hides(self.id_of()) {
+            return Ok(None);
+        }
         let row = self.row(ctx).await?;
         Ok(match profiles::may_see(self.permit.caller(), &row) {
             Ok(()) => Some(One(Profile::new(row, &self.permit))),

@@ -74,11 +74,26 @@ pub async fn own(permit: &Permit, loaders: &Loaders) -> Result<Arc<member::Model
 /// `NOT_FOUND`.
 pub async fn user(permit: &Permit, loaders: &Loaders, member: Uuid) -> Result<Arc<member::Model>> {
     let found = loaders.member(member).await?;
-    permit.see(found.ok_or_else(|| Error::not_found("user"))?, |_, _| Ok(()))
+    permit.see(
+        found.ok_or_else(|| Error::not_found("user"))?,
+        |caller, row| match caller.hides(row.id) {
+            true => Err(Error::not_found("user")),
+            false => Ok(()),
+        },
+    )
+}
+
+/// There is no profile of members whom the caller has blocked, and none of the member `deleted`.
+fn may_know_of(caller: &Caller, profile: &member::Model) -> Result<()> {
+    match profile.id == DELETED || caller.hides(profile.id) {
+        true => Err(Error::not_found("profile")),
+        false => Ok(()),
+    }
 }
 
 /// A private profile is for its owner and for moderators.
 pub fn may_see(caller: &Caller, profile: &member::Model) -> Result<()> {
+    may_know_of(caller, profile)?;
     if profile.is_public || caller.is(profile.id) || caller.moderates() {
         Ok(())
     } else {
@@ -122,16 +137,21 @@ pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: 
     let caller = permit.member()?;
     if !caller.username.eq_ignore_ascii_case(username) {
         let other = loaders.member_by_username(username.to_ascii_lowercase()).await?;
-        return Err(match other {
-            Some(_) => Error::new(Kind::Forbidden, "this profile is another member's"),
-            None => Error::not_found("profile"),
-        });
+        permit.see(other.ok_or_else(|| Error::not_found("profile"))?, |caller, row| {
+            may_know_of(caller, row)
+        })?;
+        return Err(Error::new(Kind::Forbidden, "this profile is another member's"));
     }
     let mut checks = Checks::new();
     let display_name = change
         .display_name
         .as_deref()
         .map(|name| checks.name("displayName", name, NAME));
+    checks.words(
+        "displayName",
+        display_name.as_deref().unwrap_or_default(),
+        permit.gate().words(),
+    );
     if let Some(Some(url)) = &change.avatar_url {
         checks.url("avatarUrl", url);
     }
@@ -166,6 +186,17 @@ impl Operation for Update {
 /// What a search for members looks in.
 pub fn search_key(username: &str, display_name: &str) -> String {
     fold(&format!("{username}\n{display_name}"))
+}
+
+/// What everyone sees of the member of a username, whatever its case: for an operation that is about them. The member
+/// `deleted` is nobody.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn seen(tx: &Tx<'_>, username: &str) -> Result<Seen> {
+    let found = store::seen(tx, &username.to_ascii_lowercase()).await?;
+    found.ok_or_else(|| Error::not_found("member"))
 }
 
 /// Unchecked rows for the loaders.

@@ -2,7 +2,7 @@ use entity::member;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, Set, Unchanged, Value};
 use uuid::Uuid;
 
-use super::{Change, search_key, xp::Reason};
+use super::{Change, DELETED, Seen, search_key, xp::Reason};
 use crate::{
     error::{Error, Result},
     gate::{Permit, Sql, Tx, any_text, any_uuid, sql, texts, uuids},
@@ -54,32 +54,38 @@ pub async fn by_usernames(permit: &Permit, usernames: &[String]) -> Result<Vec<m
 
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<member::Model>> {
     let backend = permit.gate().backend();
+    let known = permit.member()?;
     let mut conditions = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     if !permit.caller().moderates() {
-        conditions.push("(is_public OR id = ?)");
-        values.push(permit.member()?.member.into());
+        conditions.push("(is_public OR id = ?)".to_owned());
+        values.push(known.member.into());
+    } else {
+        conditions.push("id <> ?".to_owned());
+        values.push(DELETED.into());
+    }
+    if !known.blocked().is_empty() {
+        let blocked: Vec<Uuid> = known.blocked().iter().copied().collect();
+        conditions.push(format!("NOT ({})", any_uuid(backend, "id")));
+        values.push(uuids(backend, &blocked));
     }
     if let Some(search) = &page.search {
         let Some(pattern) = like(search) else {
             return Ok(Vec::new());
         };
-        conditions.push("search_key LIKE ? ESCAPE '\\'");
+        conditions.push("search_key LIKE ? ESCAPE '\\'".to_owned());
         values.push(pattern.into());
     }
     match (page.order, page.after) {
         (_, None) => {}
         (Order::Username, Some((_, username))) => {
-            conditions.push("username_key > ?");
+            conditions.push("username_key > ?".to_owned());
             values.push(username.into());
         }
         (Order::Xp, Some((xp, username))) => {
-            conditions.push("(xp < ? OR (xp = ? AND username_key > ?))");
+            conditions.push("(xp < ? OR (xp = ? AND username_key > ?))".to_owned());
             values.extend([xp.into(), xp.into(), username.into()]);
         }
-    }
-    if conditions.is_empty() {
-        conditions.push("1 = 1");
     }
     let order = match page.order {
         Order::Username => "username_key",
@@ -125,6 +131,27 @@ pub async fn by_id(db: &impl ConnectionTrait, id: Uuid) -> Result<member::Model>
     );
     let found = member::Entity::find().from_raw_sql(statement).one(db).await?;
     found.ok_or_else(|| Error::not_found("member"))
+}
+
+/// By the username in lower case.
+pub async fn seen(tx: &Tx<'_>, username: &str) -> Result<Option<Seen>> {
+    if !could_be_username(username) {
+        return Ok(None);
+    }
+    let statement = sql(
+        tx.backend(),
+        "SELECT id, username, role, created_at FROM members WHERE username_key = ? AND id <> ?",
+        [username.into(), DELETED.into()],
+    );
+    let Some(row) = tx.query_one_raw(statement).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Seen {
+        id: row.try_get_by_index(0)?,
+        username: row.try_get_by_index(1)?,
+        role: row.try_get_by_index(2)?,
+        created_at: row.try_get_by_index(3)?,
+    }))
 }
 
 /// Counts what was earned against the day's cap and gives it, if it is within.

@@ -79,9 +79,9 @@ impl View {
     }
 }
 
-/// A public trigger is for everyone, a private one for its creator.
+/// A public trigger is for everyone but those who have blocked its creator, a private one for its creator.
 pub fn may_see(caller: &Caller, trigger: &View) -> Result<()> {
-    if trigger.is_public || caller.is(trigger.creator_id) {
+    if caller.is(trigger.creator_id) || (trigger.is_public && !caller.hides(trigger.creator_id)) {
         Ok(())
     } else {
         Err(Error::not_found("trigger"))
@@ -147,6 +147,13 @@ pub async fn create(permit: &Permit, new: New) -> Result<trigger::Model> {
         content: checks.text("content", &new.content, TRIGGER_CONTENT),
         ..new
     };
+    for (field, text) in [
+        ("name", &new.name),
+        ("description", &new.description),
+        ("content", &new.content),
+    ] {
+        checks.words(field, text, permit.gate().words());
+    }
     checks.done()?;
     permit
         .write_once(Create {
@@ -203,6 +210,13 @@ pub async fn update(permit: &Permit, id: Uuid, change: Change) -> Result<trigger
             .map(|text| checks.text("content", &text, TRIGGER_CONTENT)),
         is_public: change.is_public,
     };
+    for (field, text) in [
+        ("name", &change.name),
+        ("description", &change.description),
+        ("content", &change.content),
+    ] {
+        checks.words(field, text.as_deref().unwrap_or_default(), permit.gate().words());
+    }
     checks.done()?;
     permit
         .write_once(Update {
@@ -299,6 +313,12 @@ pub async fn withdraw_all_of(tx: &Tx<'_>, creator: Uuid) -> Result<()> {
     store::withdraw_all_of(tx, creator).await
 }
 
+/// Takes all that another has written off a member's list, with receipts: the member is blocking them, and is held by the
+/// transaction.
+pub async fn deactivate_all_by(tx: &Tx<'_>, member: Uuid, creator: Uuid) -> Result<()> {
+    store::deactivate_all_by(tx, member, creator).await
+}
+
 /// Puts a trigger on the caller's own profile: consent, to the revision that was read.
 ///
 /// # Errors
@@ -331,6 +351,11 @@ impl Operation for Activate {
             .await?
             .ok_or_else(|| Error::not_found("trigger"))?;
         if !trigger.is_public && trigger.creator_id != self.member {
+            return Err(Error::not_found("trigger"));
+        }
+        // Under the lock that blocking a member takes too: no activation comes after it.
+        tx.hold_member(self.member).await?;
+        if tx.hides(self.member, trigger.creator_id).await? {
             return Err(Error::not_found("trigger"));
         }
         if self.revision.is_some_and(|revision| revision != trigger.revision) {
@@ -379,7 +404,9 @@ impl Operation for Deactivate {
             .ok_or_else(|| Error::not_found("trigger"))?;
         if store::deactivate(tx, self.member, self.id).await? {
             store::receipt(tx, self.receipt, self.member, ConsentKind::Deactivated, Some(&trigger)).await?;
-        } else if !trigger.is_public && trigger.creator_id != self.member {
+        } else if trigger.creator_id != self.member
+            && (!trigger.is_public || tx.hides(self.member, trigger.creator_id).await?)
+        {
             return Err(Error::not_found("trigger"));
         }
         profiles::row(tx, self.member).await

@@ -75,24 +75,30 @@ pub async fn active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, View
 
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<View>> {
     let backend = permit.gate().backend();
-    let mut conditions = vec!["(t.is_public OR t.creator_id = ?)"];
-    let mut values: Vec<Value> = vec![permit.member()?.member.into()];
+    let known = permit.member()?;
+    let mut conditions = vec!["(t.is_public OR t.creator_id = ?)".to_owned()];
+    let mut values: Vec<Value> = vec![known.member.into()];
+    if !known.blocked().is_empty() {
+        let blocked: Vec<Uuid> = known.blocked().iter().copied().collect();
+        conditions.push(format!("NOT ({})", any_uuid(backend, "t.creator_id")));
+        values.push(uuids(backend, &blocked));
+    }
     if let Some(search) = &page.search {
         let Some(pattern) = like(search) else {
             return Ok(Vec::new());
         };
-        conditions.push("t.search_key LIKE ? ESCAPE '\\'");
+        conditions.push("t.search_key LIKE ? ESCAPE '\\'".to_owned());
         values.push(pattern.into());
     }
     if let Some(creator) = &page.creator {
         if !could_be_username(creator) {
             return Ok(Vec::new());
         }
-        conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)");
+        conditions.push("t.creator_id = (SELECT id FROM members WHERE username_key = ?)".to_owned());
         values.push(creator.as_str().into());
     }
     if let Some(after) = page.after {
-        conditions.push("t.id < ?");
+        conditions.push("t.id < ?".to_owned());
         values.push(after.into());
     }
     // No parameter: SQLite prepares a statement anew for each value of one in LIMIT. There are a hundred at most.
@@ -189,7 +195,9 @@ pub async fn lock(tx: &Tx<'_>, id: Uuid) -> Result<Option<trigger::Model>> {
 pub async fn own(tx: &Tx<'_>, id: Uuid, caller: Uuid) -> Result<trigger::Model> {
     match lock(tx, id).await? {
         Some(row) if row.creator_id == caller => Ok(row),
-        Some(row) if row.is_public => Err(Error::new(Kind::Forbidden, "this trigger is another member's")),
+        Some(row) if row.is_public && !tx.hides(caller, row.creator_id).await? => {
+            Err(Error::new(Kind::Forbidden, "this trigger is another member's"))
+        }
         _ => Err(Error::not_found("trigger")),
     }
 }
@@ -199,9 +207,8 @@ pub async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Whether the consent is new: to a trigger that was not active, or not in this revision.
+/// Whether the consent of a member who is held is new: to a trigger that was not active, or not in this revision.
 pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Result<bool> {
-    tx.hold_member(member).await?;
     let active = "SELECT count(*) FROM activations WHERE member_id = ? AND trigger_id <> ?";
     let count = sql(tx.backend(), active, [member.into(), trigger.id.into()]);
     let count: i64 = one(tx, count).await?.try_get_by_index(0)?;
@@ -280,21 +287,26 @@ pub async fn withdraw_all_of(tx: &Tx<'_>, creator: Uuid) -> Result<()> {
 /// How many receipts are written by one statement.
 const RECEIPTS_AT_ONCE: usize = 500;
 
+#[derive(FromQueryResult)]
+struct Activation {
+    member_id: Uuid,
+    trigger_id: Uuid,
+    revision: i32,
+}
+
 async fn withdraw_selected(tx: &Tx<'_>, select: &str, values: Vec<Value>) -> Result<()> {
-    #[derive(FromQueryResult)]
-    struct Row {
-        member_id: Uuid,
-        trigger_id: Uuid,
-        revision: i32,
-    }
-    let rows = Row::find_by_statement(sql(tx.backend(), select, values))
+    let rows = Activation::find_by_statement(sql(tx.backend(), select, values))
         .all(tx)
         .await?;
+    receipts(tx, ConsentKind::Withdrawn, &rows).await
+}
+
+async fn receipts(tx: &Tx<'_>, kind: ConsentKind, rows: &[Activation]) -> Result<()> {
     for rows in rows.chunks(RECEIPTS_AT_ONCE) {
         let receipts = rows.iter().map(|row| consent::ActiveModel {
             id: Set(Uuid::now_v7()),
             member_id: Set(row.member_id),
-            kind: Set(ConsentKind::Withdrawn.wire().to_owned()),
+            kind: Set(kind.wire().to_owned()),
             trigger_id: Set(Some(row.trigger_id)),
             revision: Set(Some(row.revision)),
             created_at: Set(tx.now()),
@@ -305,6 +317,17 @@ async fn withdraw_selected(tx: &Tx<'_>, select: &str, values: Vec<Value>) -> Res
             .await?;
     }
     Ok(())
+}
+
+pub async fn deactivate_all_by(tx: &Tx<'_>, member: Uuid, creator: Uuid) -> Result<()> {
+    let gone = sql(
+        tx.backend(),
+        "DELETE FROM activations WHERE member_id = ? AND trigger_id IN (SELECT id FROM triggers WHERE creator_id = ?)
+         RETURNING member_id, trigger_id, revision",
+        [member.into(), creator.into()],
+    );
+    let gone = Activation::find_by_statement(gone).all(tx).await?;
+    receipts(tx, ConsentKind::Deactivated, &gone).await
 }
 
 /// A creator who edits an own trigger that is active has read the new text.

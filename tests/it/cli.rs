@@ -57,6 +57,7 @@ async fn a_wrong_setting_ends_the_program_with_2_and_a_line_that_names_it() {
         ("BAMBISLEEP_RATE_LIMIT_ANONYMOUS", "ten"),
         ("BAMBISLEEP_WEBHOOKS_ALLOW_INSECURE", "perhaps"),
         ("BAMBISLEEP_METRICS_BIND", "9090"),
+        ("BAMBISLEEP_WORD_FILTER", "nowhere.txt"),
         ("DATABASE_URL", "mysql://u:hunter2@db/x"),
         ("REDIS_URL", "http://u:hunter2@redis"),
         ("BAMBISLEEP_NONSENSE", "1"),

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod live_clients;
 mod matrix;
+mod moderation;
 mod nodes;
 mod openapi;
 mod profiles;

@@ -65,11 +65,20 @@ const FIELDS: &[(&str, &str)] = &[
         "Query.rooms",
         "rooms { nodes { id } edges { cursor node { id } } pageInfo { endCursor } }",
     ),
+    (
+        "Query.reports",
+        "reports { nodes { id } edges { cursor node { id } } pageInfo { endCursor } }",
+    ),
+    (
+        "Query.auditLog",
+        "auditLog { nodes { id } edges { cursor node { id } } pageInfo { endCursor } }",
+    ),
     ("Viewer.user", "viewer { user { id } }"),
     ("Viewer.email", "viewer { email }"),
     ("Viewer.profile", "viewer { profile { id } }"),
     ("Viewer.apiKeys", "viewer { apiKeys { id } }"),
     ("Viewer.logins", "viewer { logins { id } }"),
+    ("Viewer.blocked", "viewer { blocked { id } }"),
     ("Viewer.triggersPaused", "viewer { triggersPaused }"),
     (
         "Viewer.consents",
@@ -142,6 +151,34 @@ const FIELDS: &[(&str, &str)] = &[
         "Mutation.deleteMessage",
         "deleteMessage(id: \"$message\") { message { id } }",
     ),
+    (
+        "Mutation.blockMember",
+        "blockMember(username: \"$subject\") { user { id } }",
+    ),
+    (
+        "Mutation.unblockMember",
+        "unblockMember(username: \"$subject\") { user { id } }",
+    ),
+    (
+        "Mutation.reportMessage",
+        "reportMessage(id: \"$reportable\", input: { reason: \"r\" }) { id }",
+    ),
+    (
+        "Mutation.muteMember",
+        "muteMember(username: \"$subject\", input: { reason: \"r\" }) { user { id } }",
+    ),
+    (
+        "Mutation.banMember",
+        "banMember(username: \"$subject\", input: { reason: \"r\" }) { user { id } }",
+    ),
+    (
+        "Mutation.closeReport",
+        "closeReport(id: \"$report\", input: { reason: \"r\" }) { report { id } }",
+    ),
+    (
+        "Mutation.reinstateMember",
+        "reinstateMember(username: \"$subject\", input: { reason: \"r\" }) { user { id } }",
+    ),
     // A subscription has no one answer: who may have it is told that by this dialect.
     ("Subscription.messageAdded", "messageAdded { id }"),
     ("Subscription.roomChanged", "roomChanged { __typename }"),
@@ -158,6 +195,8 @@ const NODES: &[(&str, &str)] = &[
     ("Consent", "$consent"),
     ("Room", "$room"),
     ("Message", "$message"),
+    ("Report", "$report"),
+    ("AuditEntry", "$entry"),
 ];
 
 /// The bodies of the routes that need one.
@@ -182,6 +221,7 @@ const BODIES: &[(&str, &str)] = &[
     ("POST /chat/messages", r#"{"content": "c"}"#),
     ("PUT /chat/messages/{messageId}", r#"{"content": "new"}"#),
     ("POST /chat/rooms", r#"{"name": "new$number"}"#),
+    ("POST /chat/messages/{messageId}/report", r#"{"reason": "r"}"#),
 ];
 
 /// The value for each parameter of a path.
@@ -206,6 +246,20 @@ const ENDS: [&str; 4] = [
     "Mutation.deleteAccount",
     "POST /auth/logout",
     "POST /me/delete",
+];
+
+/// The rows after which others see the owner, or whom the owner has to do with, as they did not before.
+const BETWEEN_MEMBERS: [&str; 10] = [
+    "Mutation.banMember",
+    "Mutation.blockMember",
+    "Mutation.closeReport",
+    "Mutation.muteMember",
+    "Mutation.reinstateMember",
+    "Mutation.reportMessage",
+    "Mutation.unblockMember",
+    "DELETE /blocked/{username}",
+    "POST /chat/messages/{messageId}/report",
+    "PUT /blocked/{username}",
 ];
 
 /// What is asked for.
@@ -311,7 +365,7 @@ impl<'a> Cast<'a> {
         self.number += 1;
         let username = format!("{role}{}", self.number);
         let caller = self.server.member(&username).await;
-        if role != "member" {
+        if matches!(role, "moderator" | "admin") {
             // Nobody has asked who this is yet, so nobody needs to be told.
             let update = format!("UPDATE members SET role = '{role}' WHERE username = '{username}'");
             self.database.execute_unprepared(&update).await.unwrap();
@@ -333,6 +387,7 @@ impl<'a> Cast<'a> {
             assert_eq!(caller.post(&activation, json!({})).await.status, 200);
             let send = "mutation { sendMessage(input: { content: \"hi\" }) { message { id room { id } } } }";
             let message = caller.data(send, Value::Null).await["sendMessage"]["message"].take();
+            let ordered = self.disorder(&caller).await;
             let keys = [caller.key(&["moderate"]).await, caller.key(&ALL_SCOPES).await];
             let document =
                 "{ viewer { user { id } profile { id } logins { id } apiKeys { id } consents { nodes { id } } } }";
@@ -353,6 +408,7 @@ impl<'a> Cast<'a> {
             .await;
             let viewer = &data["viewer"];
             values.push(("$trigger", trigger));
+            values.extend(ordered);
             for (name, value) in [
                 ("$user", &viewer["user"]["id"]),
                 ("$profile", &viewer["profile"]["id"]),
@@ -368,6 +424,31 @@ impl<'a> Cast<'a> {
             self.owner = Some(Owner { caller, keys, values });
         }
         self.owner.as_ref().unwrap()
+    }
+
+    /// A member whom the owner has reported and an admin has muted.
+    async fn disorder(&mut self, owner: &Caller<'a>) -> Vec<(&'static str, String)> {
+        let (username, subject) = self.member("subject").await;
+        let mut values = vec![("$subject", username.clone())];
+        let send = "mutation { sendMessage(input: { content: \"hi\" }) { message { id } } }";
+        let mut messages = Vec::new();
+        for _ in 0..2 {
+            let sent = subject.data(send, Value::Null).await;
+            messages.push(sent["sendMessage"]["message"]["id"].as_str().unwrap().to_owned());
+        }
+        let report = format!("/v1/chat/messages/{}/report", messages[0]);
+        let report = owner.post(&report, json!({ "reason": "r" })).await;
+        values.push(("$report", report.body["id"].as_str().unwrap().to_owned()));
+        values.push(("$reportable", messages.remove(1)));
+        let (_, admin) = self.member("admin").await;
+        let mute = format!(
+            "mutation {{ muteMember(username: \"{username}\", input: {{ reason: \"r\" }}) {{ user {{ id }} }} }}"
+        );
+        admin.data(&mute, Value::Null).await;
+        let acts = admin.data("{ auditLog(first: 1) { nodes { id } } }", Value::Null).await;
+        let entry = &acts["auditLog"]["nodes"][0]["id"];
+        values.push(("$entry", entry.as_str().unwrap().to_owned()));
+        values
     }
 
     async fn caller(&mut self, who: Who) -> Caller<'a> {
@@ -431,6 +512,7 @@ impl<'a> Cast<'a> {
             match who {
                 Who::Stranger => {}
                 Who::KeyWithout | Who::KeyWith | Who::Owner => self.owner = None,
+                Who::Other | Who::Moderator | Who::Admin if BETWEEN_MEMBERS.contains(&name) => self.owner = None,
                 // What they change is theirs, and no row asks for it, unless they are gone with it.
                 Who::Other | Who::Moderator | Who::Admin if ENDS.contains(&name) => self.others.clear(),
                 Who::Other | Who::Moderator | Who::Admin => {}

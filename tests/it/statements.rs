@@ -128,6 +128,39 @@ async fn lists_run_as_many_statements_for_twenty_entries_as_for_two() {
     assert_eq!(statements, [2, 2]);
 }
 
+const REPORTS: &str = "query ($first: Int!) { reports(first: $first) {
+    nodes { content reporter { username role } message { content room { name } author { username } } }
+} }";
+const AUDIT_LOG: &str = "query ($first: Int!) { auditLog(first: $first) {
+    nodes { action actor { username role } subject { username createdAt } }
+} }";
+
+#[tokio::test]
+async fn what_keepers_of_order_list_takes_as_many_statements_for_twenty_entries_as_for_two() {
+    let counted = Counted::start().await;
+    let server = &counted.server;
+    let admin = server.member_with_role("admin", "admin").await;
+    let author = server.member("author").await;
+    for n in 0..20 {
+        let reporter = server.member(&format!("reporter{n}")).await;
+        let message = author.post("/v1/chat/messages", json!({ "content": "hi" })).await;
+        let path = format!("/v1/chat/messages/{}/report", message.body["id"].as_str().unwrap());
+        assert_eq!(reporter.post(&path, json!({ "reason": "rude" })).await.status, 200);
+        let mute = format!(
+            "mutation {{ muteMember(username: \"reporter{n}\", input: {{ reason: \"r\" }}) {{ user {{ id }} }} }}"
+        );
+        admin.data(&mute, Value::Null).await;
+    }
+    for (list, rows, most) in [(REPORTS, "/reports/nodes", 2), (AUDIT_LOG, "/auditLog/nodes", 1)] {
+        let data = admin.data(list, json!({ "first": 20 })).await;
+        assert_eq!(data.pointer(rows).unwrap().as_array().unwrap().len(), 20);
+        for first in [2, 20] {
+            let statements = counted.of(&admin, list, async |_| json!({ "first": first })).await;
+            assert_eq!(statements, most, "{list}: {first}");
+        }
+    }
+}
+
 /// Only on SQLite, for which the numbers are written down: Postgres takes as many, or one more where it locks a row.
 #[tokio::test]
 async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
