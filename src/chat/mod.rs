@@ -21,6 +21,7 @@ use crate::{
     presence::Presence,
     profiles::{DELETED, Seen},
     text::{CHAT_CONTENT, Checks},
+    words::Words,
 };
 
 pub mod feed;
@@ -191,6 +192,7 @@ impl Chat {
         if !is_room_name(name) {
             checks.refuse("name", "must be 2 to 32 of a to z, digits and -");
         }
+        checks.words("name", name, permit.gate().words());
         checks.done()?;
         let room = permit
             .write_once(CreateRoom {
@@ -225,7 +227,7 @@ impl Chat {
             event: Uuid::now_v7(),
             room: room.clone(),
             author: known.member,
-            content: checked_content(content)?,
+            content: checked_content(content, permit.gate().words())?,
         };
         self.sends.hand_over(permit, room.id, part)
     }
@@ -242,7 +244,7 @@ impl Chat {
                 id,
                 room: before.room.id,
                 caller: permit.member()?.member,
-                content: checked_content(content)?,
+                content: checked_content(content, permit.gate().words())?,
             })
             .await?;
         Ok(row.into_view(before.room.clone()))
@@ -289,9 +291,10 @@ fn is_room_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-fn checked_content(content: &str) -> Result<String> {
+fn checked_content(content: &str, words: &Words) -> Result<String> {
     let mut checks = Checks::new();
     let content = checks.text("content", content.trim(), CHAT_CONTENT);
+    checks.words("content", &content, words);
     checks.done()?;
     Ok(content)
 }
@@ -519,9 +522,10 @@ mod tests {
 
     #[test]
     fn content_is_trimmed_and_bounded() {
-        assert_eq!(checked_content("  hi\n").unwrap(), "hi");
+        let none = Words::default();
+        assert_eq!(checked_content("  hi\n", &none).unwrap(), "hi");
         for bad in ["", " \n", "a\0", &"x".repeat(4_001)] {
-            assert_eq!(checked_content(bad).unwrap_err().kind(), Kind::ValidationFailed);
+            assert_eq!(checked_content(bad, &none).unwrap_err().kind(), Kind::ValidationFailed);
         }
     }
 }

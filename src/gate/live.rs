@@ -119,7 +119,8 @@ impl Standing {
                 let _ = timeout(left, self.changes.changed()).await;
                 self.stale = true;
             }
-            match self.look().await {
+            // Boxed: who is idle does not pay for it.
+            match Box::pin(self.look()).await {
                 Ok(()) => {
                     self.stale = false;
                     return Ok(());

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::pending;
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -161,17 +161,19 @@ async fn serve(app: Arc<App>, mut wire: Wire<WebSocket>, visitor: Visitor) {
     match end {
         End::Close(close) => Box::pin(wire.close(close)).await,
         End::Tell(error, close) => {
-            // Who is gone is not told.
-            let last = timeout_at(Instant::now() + ASK_AGAIN, wire.write([frames::error(&error, None)]));
-            let _ = Box::pin(last).await;
-            Box::pin(wire.close(close)).await;
+            Box::pin(async {
+                // Who is gone, or does not read, is not told.
+                let _ = timeout(ASK_AGAIN, wire.write([frames::error(&error, None)])).await;
+                wire.close(close).await;
+            })
+            .await;
         }
         End::Gone => Box::pin(wire.finish()).await,
     }
 }
 
 /// Waits until it is known who is calling, and takes them into the lobby.
-async fn enter(app: Arc<App>, wire: &mut Wire<WebSocket>, visitor: Visitor) -> Ended<Connection> {
+async fn enter(app: Arc<App>, wire: &mut Wire<WebSocket>, visitor: Visitor) -> Ended<Box<Connection>> {
     let mut rate = Rate::new(&app);
     let (caller, after) = match visitor.caller {
         Ok(Caller::Member(known)) => (known, visitor.after),
@@ -213,7 +215,7 @@ async fn enter(app: Arc<App>, wire: &mut Wire<WebSocket>, visitor: Visitor) -> E
             connection.refuse(error, None);
         }
     }
-    Ok(connection)
+    Ok(Box::new(connection))
 }
 
 /// Waits for the client to say who it is.
@@ -358,10 +360,10 @@ impl Connection {
         loop {
             if !self.replies.is_empty() {
                 let replies = std::mem::take(&mut self.replies);
-                self.ends.unless(wire.write(replies)).await??;
+                // Boxed, as is what follows: who is idle does not pay for it.
+                Box::pin(self.ends.unless(wire.write(replies))).await??;
             }
             if matches!(self.look, Look::Now) {
-                // Boxed: who is idle does not pay for it.
                 Box::pin(self.deliver(wire)).await?;
             }
             match self.next(wire).await? {
