@@ -55,7 +55,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct App {
     pub gate: Gate,
     pub chat: Arc<Chat>,
-    pub chat_frames: Arc<Frames>,
+    pub chat_frames: Frames,
     pub engine: Engine,
     pub documents: Documents,
     pub types: Arc<Types>,

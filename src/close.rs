@@ -16,6 +16,8 @@ pub struct Close {
 }
 
 impl Close {
+    /// What came is nothing that a WebSocket has.
+    pub const PROTOCOL_ERROR: Close = Close::of(1002, "Not a WebSocket frame");
     /// The server ends; clients resume elsewhere.
     pub const SHUTTING_DOWN: Close = Close::of(1001, "Shutting down");
     /// Something that is needed does not answer; clients try again.

@@ -35,7 +35,7 @@ use crate::{
 
 mod read;
 
-pub use read::{Auth, Frame, Message, Unreadable, read};
+pub use read::{Auth, Frame, Message, Read, read};
 
 /// The fragment of `rest/v1.graphql` that a message is told by.
 const MESSAGE: &str = "Message";
@@ -44,17 +44,15 @@ const FIELD: &str = "messageAdded";
 
 /// What every socket is told of rooms: rendered once for all.
 pub struct Frames {
-    engine: Engine,
-    gate: Gate,
-    rest: Arc<Rest>,
-    bound: Bound,
+    audience: Audience,
+    render: Render,
 }
 
 impl Frames {
     /// # Errors
     ///
     /// A fragment that is missing from REST, or does not fit, as a sentence.
-    pub fn new(engine: &Engine, gate: &Gate, rest: &Arc<Rest>, documents: &Documents) -> Result<Arc<Self>, String> {
+    pub fn new(engine: &Engine, gate: &Gate, rest: &Arc<Rest>, documents: &Documents) -> Result<Self, String> {
         let fragment = rest
             .fragment(MESSAGE)
             .ok_or_else(|| format!("REST has no fragment {MESSAGE}"))?;
@@ -62,28 +60,40 @@ impl Frames {
             .prepare_parsed(document(fragment.selection.clone()))
             .map_err(|failures| format!("fragment {MESSAGE}: {failures:?}"))?;
         let operation = document.operation(None).map_err(|error| error.to_string())?;
-        Ok(Arc::new(Self {
+        let writer = Arc::new(Writer {
             bound: operation.bind(Default::default()).map_err(|error| error.to_string())?,
             engine: engine.clone(),
             gate: gate.clone(),
             rest: rest.clone(),
-        }))
+        });
+        let render: Render = Arc::new(move |entry| {
+            let writer = writer.clone();
+            async move { writer.render(entry).await }.boxed()
+        });
+        Ok(Self {
+            audience: Audience::Shared {
+                rendering: "/ws/chat".to_owned(),
+                render: render.clone(),
+            },
+            render,
+        })
     }
 
     /// All sockets, who are told the same, and how each renders it that has fallen behind.
-    pub fn audience(self: &Arc<Self>) -> (Audience, Render) {
-        let frames = self.clone();
-        let render: Render = Arc::new(move |entry| {
-            let frames = frames.clone();
-            async move { frames.render(entry).await }.boxed()
-        });
-        let audience = Audience::Shared {
-            rendering: "/ws/chat".to_owned(),
-            render: render.clone(),
-        };
-        (audience, render)
+    pub fn audience(&self) -> (Audience, Render) {
+        (self.audience.clone(), self.render.clone())
     }
+}
 
+/// Writes the frames of what happens in rooms.
+struct Writer {
+    engine: Engine,
+    gate: Gate,
+    rest: Arc<Rest>,
+    bound: Bound,
+}
+
+impl Writer {
     async fn render(&self, entry: Arc<Entry>) -> Rendered {
         let (event, change) = match &entry.what {
             What::Message { event, change, .. } => (*event, *change),

@@ -38,49 +38,50 @@ pub struct Message {
     pub content: String,
     /// None is the lobby.
     pub room: Option<String>,
-    pub nonce: Option<String>,
 }
 
-/// Why a frame is not understood, with its nonce as far as it had one.
+/// What came from a client.
 #[derive(Debug)]
-pub struct Unreadable {
-    pub error: Error,
+pub struct Read {
+    /// `BAD_REQUEST` with the JSON Pointer of what is wrong, where it is not understood.
+    pub frame: Result<Frame, Error>,
+    /// What the client tells the answer by, on whatever frame. Not checked.
     pub nonce: Option<String>,
 }
 
 /// Reads a frame.
-///
-/// # Errors
-///
-/// `BAD_REQUEST` with the JSON Pointer of what is wrong.
-pub fn read(text: &str) -> Result<Frame, Unreadable> {
-    let unreadable = |error| Unreadable { error, nonce: None };
-    let value: Value =
-        serde_json::from_str(text).map_err(|_| unreadable(Error::bad_request("", "the frame is not JSON")))?;
-    let Value::Object(members) = value else {
-        return Err(unreadable(Error::bad_request("", "a frame is a JSON object")));
+pub fn read(text: &str) -> Read {
+    let unreadable = |why| Read {
+        frame: Err(Error::bad_request("", why)),
+        nonce: None,
     };
-    let members = Members(members);
-    members.frame().map_err(|error| Unreadable {
-        error,
-        nonce: members.0.get("nonce").and_then(Value::as_str).map(str::to_owned),
-    })
+    match serde_json::from_str(text) {
+        Ok(Value::Object(members)) => Read {
+            nonce: members.get("nonce").and_then(Value::as_str).map(str::to_owned),
+            frame: Members(members).frame(),
+        },
+        Ok(_) => unreadable("a frame is a JSON object"),
+        Err(_) => unreadable("the frame is not JSON"),
+    }
 }
 
 struct Members(Map<String, Value>);
 
 impl Members {
-    fn frame(&self) -> Result<Frame, Error> {
+    fn frame(mut self) -> Result<Frame, Error> {
         Ok(match self.required("type")?.as_str() {
             "auth" => Frame::Auth(Auth {
                 token: self.required("token")?,
                 after: self.optional("after")?,
             }),
-            "message" => Frame::Message(Message {
-                content: self.required("content")?,
-                room: self.optional("room")?,
-                nonce: self.optional("nonce")?,
-            }),
+            "message" => {
+                // A nonce of another type would be taken for none, and the message sent twice.
+                self.optional("nonce")?;
+                Frame::Message(Message {
+                    content: self.required("content")?,
+                    room: self.optional("room")?,
+                })
+            }
             "join" => Frame::Join {
                 room: self.required("room")?,
                 after: self.optional("after")?,
@@ -99,16 +100,16 @@ impl Members {
         })
     }
 
-    fn required(&self, name: &str) -> Result<String, Error> {
+    fn required(&mut self, name: &str) -> Result<String, Error> {
         self.optional(name)?
             .ok_or_else(|| Error::bad_request(format!("/{name}"), format!("{name} is missing")))
     }
 
     /// Null is as absent.
-    fn optional(&self, name: &str) -> Result<Option<String>, Error> {
-        match self.0.get(name) {
+    fn optional(&mut self, name: &str) -> Result<Option<String>, Error> {
+        match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Error::bad_request(format!("/{name}"), format!("{name} must be text"))),
         }
     }
@@ -122,22 +123,26 @@ mod tests {
 
     #[test]
     fn frames_are_read() {
+        let message = read(r#"{"type":"message","content":"hi","nonce":"n","more":1}"#);
+        assert_eq!(message.nonce.as_deref(), Some("n"));
         assert_eq!(
-            read(r#"{"type":"message","content":"hi","nonce":"n","more":1}"#).unwrap(),
+            message.frame.unwrap(),
             Frame::Message(Message {
                 content: "hi".to_owned(),
                 room: None,
-                nonce: Some("n".to_owned()),
             })
         );
+        let join = read(r#"{"type":"join","room":"den","after":null,"nonce":"j"}"#);
+        assert_eq!(join.nonce.as_deref(), Some("j"));
         assert_eq!(
-            read(r#"{"type":"join","room":"den","after":null}"#).unwrap(),
+            join.frame.unwrap(),
             Frame::Join {
                 room: "den".to_owned(),
                 after: None,
             }
         );
-        assert_eq!(read(r#"{"type":"ping"}"#).unwrap(), Frame::Ping);
+        let ping = read(r#"{"type":"ping","nonce":7}"#);
+        assert_eq!((ping.frame.unwrap(), ping.nonce), (Frame::Ping, None));
     }
 
     #[test]
@@ -158,16 +163,17 @@ mod tests {
             (r#"{"type":"join"}"#, "/room", None),
             (r#"{"type":"auth","token":null}"#, "/token", None),
         ] {
-            let unreadable = read(text).unwrap_err();
-            assert_eq!(unreadable.error.code(), "BAD_REQUEST", "{text}");
-            assert_eq!(unreadable.error.details()["path"], path, "{text}");
+            let unreadable = read(text);
+            let error = unreadable.frame.unwrap_err();
+            assert_eq!(error.code(), "BAD_REQUEST", "{text}");
+            assert_eq!(error.details()["path"], path, "{text}");
             assert_eq!(unreadable.nonce.as_deref(), nonce, "{text}");
         }
     }
 
     #[test]
     fn a_token_does_not_print() {
-        let frame = read(r#"{"type":"auth","token":"secret"}"#).unwrap();
+        let frame = read(r#"{"type":"auth","token":"secret"}"#).frame.unwrap();
         assert!(!format!("{frame:?}").contains("secret"));
     }
 

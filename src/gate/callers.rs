@@ -55,6 +55,8 @@ pub struct Known {
     pub via: Via,
     /// Whom the member has blocked.
     blocked: HashSet<Uuid>,
+    /// The end of a mute, in Unix milliseconds; none for who is not muted.
+    muted_until: Option<i64>,
     /// Unix milliseconds, moved on with each use of a login.
     pub(super) expires_at: AtomicI64,
     noted_at: AtomicI64,
@@ -71,6 +73,12 @@ impl Known {
     /// Whom the member has blocked.
     pub fn blocked(&self) -> &HashSet<Uuid> {
         &self.blocked
+    }
+
+    /// Whether the member may read and not send, at a time in Unix milliseconds. For what needs no transaction: who
+    /// writes asks [`refuse_muted`] in theirs.
+    pub fn is_muted(&self, now: i64) -> bool {
+        self.muted_until.is_some_and(|until| until > now)
     }
 }
 
@@ -246,6 +254,7 @@ impl Known {
             role,
             via,
             blocked: HashSet::new(),
+            muted_until: None,
             expires_at: AtomicI64::new(expires_at),
             noted_at: AtomicI64::new(noted_at),
         }
@@ -280,6 +289,8 @@ struct Row {
     banned_at: Option<i64>,
     banned_until: Option<i64>,
     ban_reason: Option<String>,
+    muted_at: Option<i64>,
+    muted_until: Option<i64>,
     blocked: Option<String>,
 }
 
@@ -324,6 +335,7 @@ async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Know
     };
     let text = format!(
         "SELECT c.*, m.username, m.role, m.banned_at, m.banned_until, m.ban_reason,
+             m.muted_at, m.muted_until,
              (SELECT {list} FROM blocks WHERE blocker_id = m.id) AS blocked
          FROM (SELECT {from} WHERE {column} = ?) c JOIN members m ON m.id = c.member_id"
     );
@@ -353,6 +365,8 @@ async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Know
         expires_at,
         row.used_at.unwrap_or(0),
     );
+    // One without an end is for good.
+    known.muted_until = row.muted_at.map(|_| row.muted_until.unwrap_or(i64::MAX));
     let blocked = row.blocked.as_deref().unwrap_or_default();
     known.blocked = blocked.split(',').filter_map(|id| Uuid::parse_str(id).ok()).collect();
     Ok(Some(known))

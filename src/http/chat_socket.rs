@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures_util::future::pending;
+use futures_util::{FutureExt, future::pending};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     boot::App,
-    chat::{Answer, LOBBY, Room, feed::Follower, graphql as chat},
-    chat_socket::{self as frames, Auth, Frame, Message, Unreadable},
+    chat::{Answer, LOBBY, Room, View, feed::Follower, graphql as chat},
+    chat_socket::{self as frames, Auth, Frame, Message, Read},
     close::Close,
     error::{Error, Kind, Result},
     gate::{
@@ -36,6 +36,7 @@ use crate::{
     },
     graphql::failure::reported,
     presence::{ChangeKind, Member, Stay},
+    time,
 };
 
 /// How long a client may take to say who it is. Source: the protocol, "Chat socket".
@@ -79,7 +80,7 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         caller,
         after,
         address: arrived.address,
-        request_id: arrived.request_id,
+        request_id: arrived.request_id.into(),
     };
     let mut response = upgrade.on_upgrade({
         let app = app.clone();
@@ -108,14 +109,14 @@ struct Visitor {
     after: Option<String>,
     address: IpAddr,
     /// Finds the log lines of the socket.
-    request_id: String,
+    request_id: Arc<str>,
 }
 
 /// Why a connection ends.
 enum End {
     Close(Close),
-    /// The same, with a last word.
-    Tell(Error, Close),
+    /// The same, with a last word, which carries the nonce of the frame that it is about.
+    Tell(Error, Option<String>, Close),
     /// There is nobody to tell.
     Gone,
 }
@@ -131,7 +132,7 @@ impl From<ends::End> for End {
         match end {
             ends::End::Draining => End::Close(Close::SHUTTING_DOWN),
             ends::End::Caller(error) => match error.kind() {
-                Kind::Banned => End::Tell(error, Close::FORBIDDEN),
+                Kind::Banned => End::Tell(error, None, Close::FORBIDDEN),
                 _ => End::Close(Close::UNAUTHORIZED),
             },
         }
@@ -141,16 +142,17 @@ impl From<ends::End> for End {
 type Ended<T = ()> = std::result::Result<T, End>;
 
 /// Refuses who is not let in.
-fn turned_away(error: Error) -> End {
+fn turned_away(error: Error, nonce: Option<String>) -> End {
     let close = match error.kind() {
         Kind::Banned | Kind::Forbidden => Close::FORBIDDEN,
         Kind::Unavailable | Kind::Internal => Close::UNAVAILABLE,
         _ => Close::UNAUTHORIZED,
     };
-    End::Tell(error, close)
+    End::Tell(error, nonce, close)
 }
 
 async fn serve(app: Arc<App>, mut wire: Wire<WebSocket>, visitor: Visitor) {
+    let request_id = visitor.request_id.clone();
     let end = match Box::pin(enter(app, &mut wire, visitor)).await {
         Ok(mut connection) => match connection.run(&mut wire).await {
             Ok(never) => match never {},
@@ -160,10 +162,11 @@ async fn serve(app: Arc<App>, mut wire: Wire<WebSocket>, visitor: Visitor) {
     };
     match end {
         End::Close(close) => Box::pin(wire.close(close)).await,
-        End::Tell(error, close) => {
+        End::Tell(error, nonce, close) => {
             Box::pin(async {
+                let frame = frames::error(&reported(error, &[], &request_id), nonce.as_deref());
                 // Who is gone, or does not read, is not told.
-                let _ = timeout(ASK_AGAIN, wire.write([frames::error(&error, None)])).await;
+                let _ = timeout(ASK_AGAIN, wire.write([frame])).await;
                 wire.close(close).await;
             })
             .await;
@@ -175,22 +178,27 @@ async fn serve(app: Arc<App>, mut wire: Wire<WebSocket>, visitor: Visitor) {
 /// Waits until it is known who is calling, and takes them into the lobby.
 async fn enter(app: Arc<App>, wire: &mut Wire<WebSocket>, visitor: Visitor) -> Ended<Box<Connection>> {
     let mut rate = Rate::new(&app);
-    let (caller, after) = match visitor.caller {
-        Ok(Caller::Member(known)) => (known, visitor.after),
+    let (caller, after, nonce) = match visitor.caller {
+        Ok(Caller::Member(known)) => (known, visitor.after, None),
         Ok(Caller::Anonymous(_)) => {
-            let auth = match app.draining.run_until_cancelled(ask(wire, &mut rate)).await {
+            let (auth, nonce) = match app.draining.run_until_cancelled(ask(wire, &mut rate)).await {
                 Some(auth) => auth?,
                 None => return Err(End::Close(Close::SHUTTING_DOWN)),
             };
-            let known = identify(&app, visitor.address, &auth.token)
-                .await
-                .map_err(turned_away)?;
-            (known, auth.after.or(visitor.after))
+            match identify(&app, visitor.address, &auth.token).await {
+                Ok(known) => (known, auth.after.or(visitor.after), nonce),
+                Err(error) => return Err(turned_away(error, nonce)),
+            }
         }
-        Err(banned) => return Err(turned_away(banned)),
+        Err(banned) => return Err(turned_away(banned, None)),
     };
-    let standing = app.gate.follow(&caller).await.map_err(turned_away)?;
-    may_read(&standing).map_err(turned_away)?;
+    let standing = match app.gate.follow(&caller).await {
+        Ok(standing) => standing,
+        Err(error) => return Err(turned_away(error, nonce)),
+    };
+    if let Err(error) = may_read(&standing) {
+        return Err(turned_away(error, nonce));
+    }
     let mut connection = Connection {
         ends: Ends::new(standing, &app.draining),
         app,
@@ -206,52 +214,49 @@ async fn enter(app: Arc<App>, wire: &mut Wire<WebSocket>, visitor: Visitor) -> E
     connection
         .replies
         .push(frames::authenticated(connection.ends.standing().known()));
-    if let Err(error) = connection.join(LOBBY, after.as_deref()).await {
-        connection.refuse(error, None);
+    let entered = match connection.join(LOBBY, after.as_deref()).await {
         // What it was to resume after is not there: it is in, live.
-        if after.is_some()
-            && let Err(error) = connection.join(LOBBY, None).await
-        {
-            connection.refuse(error, None);
+        Err(error) if after.is_some() && error.kind() == Kind::NotFound => {
+            connection.refuse(error, nonce.as_deref());
+            connection.join(LOBBY, None).await
         }
+        entered => entered,
+    };
+    match entered {
+        Ok(()) => Ok(Box::new(connection)),
+        // Nobody is left with a socket that looks open and tells nothing.
+        Err(error) => Err(turned_away(error, nonce)),
     }
-    Ok(Box::new(connection))
 }
 
 /// Waits for the client to say who it is.
-async fn ask(wire: &mut Wire<WebSocket>, rate: &mut Rate) -> Ended<Auth> {
+async fn ask(wire: &mut Wire<WebSocket>, rate: &mut Rate) -> Ended<(Auth, Option<String>)> {
     let until = Instant::now() + AUTH_WITHIN;
     let asked = async {
         loop {
-            let reply = match take(wire.receive().await)? {
-                _ if !rate.allows() => frames::error(&too_many_frames(), None),
-                Ok(Frame::Auth(auth)) => return Ok(auth),
-                Ok(frame) => {
-                    let nonce = match &frame {
-                        Frame::Message(message) => message.nonce.as_deref(),
-                        _ => None,
-                    };
-                    frames::error(&Error::new(Kind::Unauthenticated, "send an auth frame first"), nonce)
-                }
-                Err(Unreadable { error, nonce }) => frames::error(&error, nonce.as_deref()),
+            let Read { frame, nonce } = take(wire.receive().await)?;
+            let error = match frame {
+                _ if !rate.allows() => too_many_frames(),
+                Ok(Frame::Auth(auth)) => return Ok((auth, nonce)),
+                Ok(_) => Error::new(Kind::Unauthenticated, "send an auth frame first"),
+                Err(error) => error,
             };
-            wire.write([reply]).await?;
+            wire.write([frames::error(&error, nonce.as_deref())]).await?;
         }
     };
     let too_late = || End::Close(Close::INIT_TIMEOUT);
     timeout_at(until, asked).await.map_err(|_| too_late())?
 }
 
-/// A frame as it came, or why it is not understood.
-fn take(incoming: Incoming) -> Ended<std::result::Result<Frame, Unreadable>> {
+fn take(incoming: Incoming) -> Ended<Read> {
     match incoming {
-        Incoming::Text(text) if text.len() > LONGEST_FRAME => Err(End::Close(Close::TOO_LARGE)),
-        Incoming::Text(text) => Ok(frames::read(&text)),
-        Incoming::Binary => Ok(Err(Unreadable {
-            error: Error::bad_request("", "frames are text"),
+        Incoming::Text(text) if text.len() <= LONGEST_FRAME => Ok(frames::read(&text)),
+        Incoming::Binary(length) if length <= LONGEST_FRAME => Ok(Read {
+            frame: Err(Error::bad_request("", "frames are text")),
             nonce: None,
-        })),
-        Incoming::Broken => Err(End::Close(Close::TOO_LARGE)),
+        }),
+        Incoming::Text(_) | Incoming::Binary(_) | Incoming::TooLarge => Err(End::Close(Close::TOO_LARGE)),
+        Incoming::Broken => Err(End::Close(Close::PROTOCOL_ERROR)),
         Incoming::Gone => Err(End::Gone),
     }
 }
@@ -281,8 +286,11 @@ async fn identify(app: &App, address: IpAddr, token: &str) -> Result<Arc<Known>>
 
 /// A socket is told what `roomChanged` tells, and is for whom that is.
 fn may_read(standing: &Standing) -> Result<()> {
-    let rule = rules::field("Subscription", "roomChanged");
-    let rule = rule.ok_or_else(|| Error::internal("roomChanged has no rule"))?;
+    may(standing, "Subscription", "roomChanged")
+}
+
+fn may(standing: &Standing, root: &str, field: &str) -> Result<()> {
+    let rule = rules::field(root, field).ok_or_else(|| Error::internal(format!("{field} has no rule")))?;
     standing.caller().may(rule)
 }
 
@@ -323,10 +331,10 @@ struct Connection {
     app: Arc<App>,
     ends: Ends,
     address: IpAddr,
-    request_id: String,
+    request_id: Arc<str>,
     rate: Rate,
     rooms: Vec<Joined>,
-    /// Messages that are on their way to the disk, in the order in which they came.
+    /// Messages that are not answered yet, in the order in which they came, which is that of their answers too.
     sending: VecDeque<Sending>,
     /// Rung by all rooms.
     wake: Arc<Notify>,
@@ -342,7 +350,8 @@ struct Joined {
 }
 
 struct Sending {
-    answer: Answer,
+    /// What comes of it on its way to the disk, or why it is not on that way.
+    answer: Result<Answer>,
     nonce: Option<String>,
 }
 
@@ -373,7 +382,7 @@ impl Connection {
                 Event::Look => self.look = Look::Now,
             }
             if self.ends.take_changed() {
-                may_read(self.ends.standing()).map_err(turned_away)?;
+                may_read(self.ends.standing()).map_err(|error| turned_away(error, None))?;
             }
         }
     }
@@ -385,15 +394,24 @@ impl Connection {
             change = self.ends.change() => return Ok(change.map(|()| Event::Change)?),
             incoming = wire.receive(), if has_room => return Ok(Event::Incoming(incoming)),
             () = self.look.wait(&self.wake) => return Ok(Event::Look),
-            sent = sent(&mut self.sending) => sent,
+            sent = sent_first(&mut self.sending) => sent,
         };
+        self.answer(sent);
+        // Whatever was written together is answered together.
+        while let Some(sent) = sent_first(&mut self.sending).now_or_never() {
+            self.answer(sent);
+        }
+        Ok(Event::Sent)
+    }
+
+    /// Answers the first message that is not.
+    fn answer(&mut self, sent: Result<View>) {
         let nonce = self.sending.pop_front().and_then(|sending| sending.nonce);
         match (sent, nonce) {
             (Ok(message), Some(nonce)) => self.replies.push(frames::acknowledged(&nonce, &message)),
             (Ok(_), None) => {}
             (Err(error), nonce) => self.refuse(error, nonce.as_deref()),
         }
-        Ok(Event::Sent)
     }
 
     fn refuse(&mut self, error: Error, nonce: Option<&str>) {
@@ -402,76 +420,64 @@ impl Connection {
     }
 
     async fn receive(&mut self, incoming: Incoming) -> Ended {
-        let frame = take(incoming)?;
-        if !self.rate.allows() {
-            let nonce = match &frame {
-                Ok(Frame::Message(message)) => message.nonce.clone(),
-                Ok(_) => None,
-                Err(unreadable) => unreadable.nonce.clone(),
-            };
-            self.refuse(too_many_frames(), nonce.as_deref());
-            return Ok(());
-        }
-        let refused = match frame {
-            Err(unreadable) => Err((unreadable.error, unreadable.nonce)),
+        let Read { frame, nonce } = take(incoming)?;
+        let is_allowed = self.rate.allows();
+        let done = match frame {
             Ok(Frame::Message(message)) => {
-                let nonce = message.nonce.clone();
-                self.send(message).await.map_err(|error| (error, nonce))
+                let answer = match is_allowed {
+                    true => self.send(message, nonce.as_deref()).await,
+                    false => Err(too_many_frames()),
+                };
+                self.sending.push_back(Sending { answer, nonce });
+                return Ok(());
             }
-            Ok(Frame::Auth(auth)) => {
-                self.authenticate(auth).await?;
-                Ok(())
-            }
-            Ok(Frame::Join { room, after }) => {
-                let joined = self.join(&room, after.as_deref()).await;
-                joined.map_err(|error| (error, None))
-            }
+            _ if !is_allowed => Err(too_many_frames()),
+            Err(error) => Err(error),
+            Ok(Frame::Auth(auth)) => self.authenticate(auth, nonce.as_deref()).await?,
+            Ok(Frame::Join { room, after }) => self.join(&room, after.as_deref()).await,
             Ok(Frame::Leave { room }) => {
                 self.rooms.retain(|joined| joined.follower.room().name != room);
                 Ok(())
             }
-            Ok(Frame::Typing { room }) => self.typing(&room).map_err(|error| (error, None)),
+            Ok(Frame::Typing { room }) => self.typing(&room),
             Ok(Frame::Ping) => {
                 self.replies.push(frames::pong());
                 Ok(())
             }
         };
-        if let Err((error, nonce)) = refused {
+        if let Err(error) = done {
             self.refuse(error, nonce.as_deref());
         }
         Ok(())
     }
 
     /// The same member is answered again.
-    async fn authenticate(&mut self, auth: Auth) -> Ended {
-        let known = identify(&self.app, self.address, &auth.token)
-            .await
-            .map_err(turned_away)?;
+    async fn authenticate(&mut self, auth: Auth, nonce: Option<&str>) -> Ended<Result<()>> {
         let here = self.ends.standing().known();
-        if known.member != here.member {
-            let error = Error::new(Kind::InvalidCredentials, "this socket is another member's");
-            return Err(turned_away(error));
+        let known = identify(&self.app, self.address, &auth.token).await;
+        let known = known.and_then(|known| match known.member == here.member {
+            true => Ok(known),
+            false => Err(Error::new(Kind::InvalidCredentials, "this socket is another member's")),
+        });
+        if let Err(error) = known {
+            return Err(turned_away(error, nonce.map(str::to_owned)));
         }
         self.replies.push(frames::authenticated(here));
-        if let Some(after) = auth.after
-            && let Err(error) = self.join(LOBBY, Some(&after)).await
-        {
-            self.refuse(error, None);
-        }
-        Ok(())
+        Ok(match auth.after {
+            Some(after) => self.join(LOBBY, Some(&after)).await,
+            None => Ok(()),
+        })
     }
 
     /// Hands a message over to be written. Its answer comes when it is on disk.
-    async fn send(&mut self, message: Message) -> Result<()> {
+    async fn send(&mut self, message: Message, nonce: Option<&str>) -> Result<Answer> {
         let caller = self.ends.standing().caller();
-        let nonce = message.nonce.as_deref().map(chat::read_nonce).transpose()?;
+        let nonce = nonce.map(chat::read_nonce).transpose()?;
         let admission = self.app.gate.charge(&caller, 1, None).await.admission?;
         let room = message.room.as_deref().unwrap_or(LOBBY);
         let permit = chat::send_permit(&admission, nonce.as_deref(), room, &message.content)?;
         let room = self.app.chat.room(&permit, room).await?;
-        let answer = self.app.chat.hand_over(&permit, &room, &message.content)?;
-        self.sending.push_back(Sending { answer, nonce });
-        Ok(())
+        self.app.chat.hand_over(&permit, &room, &message.content)
     }
 
     /// Takes the caller into a room, or has them start over in one that they are in, after what they have seen.
@@ -519,14 +525,18 @@ impl Connection {
         stay
     }
 
+    /// Tells the room that the caller types, if they may send. Who is muted types unseen, and is not told at each key.
     fn typing(&mut self, name: &str) -> Result<()> {
-        let room = self.rooms.iter().map(|joined| joined.follower.room());
-        let room = room
-            .into_iter()
+        let standing = self.ends.standing();
+        may(standing, "Mutation", "sendMessage")?;
+        let mut rooms = self.rooms.iter().map(|joined| joined.follower.room());
+        let room = rooms
             .find(|room| room.name == name)
             .ok_or_else(|| Error::not_found("room that you are in"))?;
-        let member = member(self.ends.standing().known());
-        self.app.chat.presence().typing(room.id, &member);
+        let known = standing.known();
+        if !known.is_muted(time::now()) {
+            self.app.chat.presence().typing(room.id, &member(known));
+        }
         Ok(())
     }
 
@@ -567,9 +577,10 @@ fn member(known: &Known) -> Member {
 }
 
 /// Waits until the first message is on disk, or refused. Cancel safe.
-async fn sent(sending: &mut VecDeque<Sending>) -> Result<crate::chat::View> {
-    match sending.front_mut() {
-        Some(first) => first.answer.wait().await,
+async fn sent_first(sending: &mut VecDeque<Sending>) -> Result<View> {
+    match sending.front_mut().map(|first| &mut first.answer) {
+        Some(Ok(answer)) => answer.wait().await,
+        Some(Err(error)) => Err(error.clone()),
         None => pending().await,
     }
 }

@@ -269,8 +269,10 @@ fn refusal(error: &Error) -> Close {
 fn read(incoming: Incoming) -> Ended<Message> {
     match incoming {
         Incoming::Text(text) => Ok(Message::read(&text)?),
-        Incoming::Binary => Err(Close::bad_message("messages are text").into()),
-        Incoming::Broken => Err(Close::bad_message("the message is too large, or none at all").into()),
+        Incoming::Binary(_) => Err(Close::bad_message("messages are text").into()),
+        Incoming::TooLarge | Incoming::Broken => {
+            Err(Close::bad_message("the message is too large, or none at all").into())
+        }
         Incoming::Gone => Err(End::Gone),
     }
 }

@@ -2,6 +2,7 @@
 //! is still there.
 
 use std::{
+    error::Error,
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -50,8 +51,11 @@ pub struct Pulse {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     Text(Utf8Bytes),
-    Binary,
-    /// Too large, or nothing that a WebSocket has. Nothing comes after it, but a close frame can still be sent.
+    /// Of so many bytes.
+    Binary(usize),
+    /// Larger than is read. Nothing comes after it, but a close frame can still be sent.
+    TooLarge,
+    /// Nothing that a WebSocket has. As after what is too large, a close frame can still be sent.
     Broken,
     /// The client has closed, or is gone, or does not answer.
     Gone,
@@ -92,6 +96,7 @@ enum Flushed {
 impl<S, E> Wire<S>
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Unpin,
+    E: Error,
 {
     pub fn new(socket: S) -> Self {
         Self::with_pulse(socket, PULSE)
@@ -184,16 +189,19 @@ where
         loop {
             let message = match ready!(self.socket.poll_next_unpin(cx)) {
                 Some(Ok(message)) => message,
-                Some(Err(_)) => {
+                Some(Err(error)) => {
                     self.is_broken = true;
-                    return Poll::Ready(Incoming::Broken);
+                    return Poll::Ready(match is_too_large(&error) {
+                        true => Incoming::TooLarge,
+                        false => Incoming::Broken,
+                    });
                 }
                 None => return Poll::Ready(Incoming::Gone),
             };
             self.heard();
             match message {
                 Message::Text(text) => return Poll::Ready(Incoming::Text(text)),
-                Message::Binary(_) => return Poll::Ready(Incoming::Binary),
+                Message::Binary(bytes) => return Poll::Ready(Incoming::Binary(bytes.len())),
                 Message::Close(_) => return Poll::Ready(Incoming::Gone),
                 // The library answers pings.
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -264,6 +272,11 @@ where
     fn set_timer(&mut self, after: Duration) {
         self.timer.as_mut().reset(Instant::now() + after);
     }
+}
+
+fn is_too_large(error: &impl Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(tungstenite::Error::Capacity(_)))
 }
 
 #[cfg(test)]
