@@ -606,6 +606,356 @@ async fn messages_are_charged_and_frames_that_come_too_fast_are_dropped() {
     }
 }
 
+#[tokio::test]
+async fn answers_come_in_the_order_of_the_messages() {
+    let server = Server::start().await;
+    let alice = server.member("alice").await;
+    let mut socket = Socket::of(&alice).await;
+    const MESSAGES: usize = 100;
+    for n in 0..MESSAGES {
+        let (content, room) = match n % 4 {
+            1 => (" ", "lobby"),
+            3 => ("hi", "nowhere"),
+            _ => ("hi", "lobby"),
+        };
+        let frame = json!({ "type": "message", "content": content, "room": room, "nonce": format!("n{n}") });
+        socket.stream.feed(Message::text(frame.to_string())).await.unwrap();
+    }
+    socket.stream.flush().await.unwrap();
+    let mut answered = 0;
+    while answered < MESSAGES {
+        let frame = socket.next().await;
+        if frame["type"] == "message" {
+            continue;
+        }
+        assert_eq!(frame["nonce"], format!("n{answered}"), "{frame:#}");
+        let (kind, code) = match answered % 4 {
+            1 => ("error", json!("VALIDATION_FAILED")),
+            3 => ("error", json!("NOT_FOUND")),
+            _ => ("ack", Value::Null),
+        };
+        assert_eq!((&frame["type"], &frame["code"]), (&json!(kind), &code), "{frame:#}");
+        answered += 1;
+    }
+}
+
+#[tokio::test]
+async fn an_error_carries_the_nonce_of_whatever_frame() {
+    let server = Server::start().await;
+    let alice = server.member("alice").await;
+    let mut socket = Socket::open(&server).await;
+    socket.send(json!({ "type": "ping", "nonce": "p" })).await;
+    assert_eq!(socket.refused("UNAUTHENTICATED").await["nonce"], "p");
+    let unknown = "evt_00000000000000000000000000";
+    let auth = json!({ "type": "auth", "token": alice.token(), "after": unknown, "nonce": "a" });
+    socket.send(auth.clone()).await;
+    socket.next_of("auth").await;
+    assert_eq!(socket.refused("NOT_FOUND").await["nonce"], "a");
+    socket.next_of("joined").await;
+    for (frame, code) in [
+        (auth, "NOT_FOUND"),
+        (json!({ "type": "shout", "nonce": "s" }), "BAD_REQUEST"),
+        (json!({ "type": "join", "room": "nowhere", "nonce": "j" }), "NOT_FOUND"),
+        (
+            json!({ "type": "typing", "room": "nowhere", "nonce": "t" }),
+            "NOT_FOUND",
+        ),
+        (json!({ "type": "leave", "nonce": "l" }), "BAD_REQUEST"),
+    ] {
+        socket.send(frame.clone()).await;
+        if frame["type"] == "auth" {
+            socket.next_of("auth").await;
+        }
+        assert_eq!(socket.refused(code).await["nonce"], frame["nonce"], "{frame}");
+    }
+    let wrong = json!({ "type": "auth", "token": "nonsense", "nonce": "w" });
+    socket.send(wrong).await;
+    assert_eq!(socket.refused("INVALID_CREDENTIALS").await["nonce"], "w");
+    assert_eq!(socket.closed().await, 4401);
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_frame_ends_it() {
+    let server = Server::start().await;
+    let alice = server.member("alice").await;
+    let mut large = Socket::of(&alice).await;
+    large.stream.send(Message::binary(vec![0; 64 * 1024])).await.unwrap();
+    large.refused("BAD_REQUEST").await;
+    large
+        .stream
+        .send(Message::binary(vec![0; 64 * 1024 + 1]))
+        .await
+        .unwrap();
+    assert_eq!(large.closed().await, 4413);
+    let not_utf8 = Frame::message(vec![b'"', 0xff, b'"'], OpCode::Data(Data::Text), true);
+    let continues_nothing = Frame::message("hi", OpCode::Data(Data::Continue), true);
+    for frame in [not_utf8, continues_nothing] {
+        let mut socket = Socket::of(&alice).await;
+        socket.stream.send(Message::Frame(frame.clone())).await.unwrap();
+        assert_eq!(socket.closed().await, 1002, "{frame}");
+    }
+    // What WebSocket's own frames need is there.
+    let mut socket = Socket::of(&alice).await;
+    socket
+        .stream
+        .send(Message::Ping("are you there?".into()))
+        .await
+        .unwrap();
+    let answer = timeout(PATIENCE, socket.stream.next()).await.expect("an answer comes");
+    assert_eq!(answer.unwrap().unwrap(), Message::Pong("are you there?".into()));
+}
+
+#[tokio::test]
+async fn a_wrong_token_costs_its_address() {
+    let server = Server::options()
+        .set("BAMBISLEEP_RATE_LIMIT_ANONYMOUS", "20")
+        .start()
+        .await;
+    let remaining = async || {
+        let nobody = json!({ "username": "nobody", "password": "nothing at all" });
+        let refused = server.nobody().post("/v1/auth/login", nobody).await;
+        assert_eq!(refused.code(), "INVALID_CREDENTIALS");
+        refused.header("RateLimit-Remaining").unwrap().parse::<i64>().unwrap()
+    };
+    let before = remaining().await;
+    let mut socket = Socket::open(&server).await;
+    socket.send(json!({ "type": "auth", "token": "nonsense" })).await;
+    socket.refused("INVALID_CREDENTIALS").await;
+    // The token and the second look; opening a socket is free.
+    assert_eq!(before - remaining().await, 2);
+    let refused = shake(server.address, "/ws/chat", &[("Authorization", "Bearer nonsense")]).await;
+    assert_eq!(refused.err(), Some(StatusCode::UNAUTHORIZED));
+    assert_eq!(before - remaining().await, 4);
+}
+
+#[tokio::test]
+async fn a_socket_is_in_fifty_rooms_at_most() {
+    let server = Server::start().await;
+    let mut rooms = Vec::new();
+    for creator in ["alice", "bob", "carol"] {
+        let creator = server.member(creator).await;
+        for n in 0..17 {
+            let name = format!("{}-{n}", rooms.len());
+            assert_eq!(
+                creator.post("/v1/chat/rooms", json!({ "name": name })).await.status,
+                200
+            );
+            rooms.push(name);
+        }
+    }
+    let mut socket = Socket::of(&server.member("dave").await).await;
+    let join = |room: &str| json!({ "type": "join", "room": room });
+    // The lobby is one of them.
+    for room in &rooms[..49] {
+        socket.send(join(room)).await;
+        assert_eq!(socket.next_of("joined").await["room"], *room);
+    }
+    socket.send(join(&rooms[49])).await;
+    socket.refused("CONFLICT").await;
+    socket.send(join(&rooms[0])).await;
+    socket.settle().await;
+    socket.send(json!({ "type": "leave", "room": "lobby" })).await;
+    socket.send(join(&rooms[49])).await;
+    assert_eq!(socket.next_of("joined").await["room"], rooms[49]);
+}
+
+#[tokio::test]
+async fn a_room_is_one_on_all_nodes() {
+    let server = Server::start().await;
+    let node = match clustered() {
+        true => Some(Server::options().place(&server.place).start().await),
+        false => None,
+    };
+    let other = node.as_ref().unwrap_or(&server);
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let mut here = Socket::of(&alice).await;
+    let mut there = Socket::of(&other.bearer(bob.token())).await;
+    assert_eq!(here.until("joined").await["username"], "bob");
+    for n in 1..=20 {
+        let (from, to) = match n % 2 {
+            0 => (&mut here, &mut there),
+            _ => (&mut there, &mut here),
+        };
+        from.send(json!({ "type": "message", "content": n.to_string() })).await;
+        let sent = from.until("message").await;
+        assert_eq!(to.until("message").await, sent);
+        assert_eq!((&sent["number"], &sent["content"]), (&json!(n), &json!(n.to_string())));
+    }
+    here.send(json!({ "type": "typing", "room": "lobby" })).await;
+    assert_eq!(there.until("typing").await["username"], "alice");
+    drop(here);
+    assert_eq!(there.until("left").await["username"], "alice");
+}
+
+/// What a socket is told up to a message with this content.
+async fn up_to(socket: &mut Socket, content: &str) -> Vec<Value> {
+    let mut frames = Vec::new();
+    loop {
+        let frame = socket.next().await;
+        if frame["type"] == "message" && frame["content"] == content {
+            return frames;
+        }
+        frames.push(frame);
+    }
+}
+
+/// Waits until one who has just blocked another no longer hears them.
+async fn deaf(socket: &mut Socket, blocked: &Caller<'_>, third: &Caller<'_>) {
+    let mut tries = 0;
+    eventually("the block is known", async || {
+        tries += 1;
+        say(blocked, "do you hear me?").await;
+        let marker = format!("mark {tries}");
+        say(third, &marker).await;
+        let heard = up_to(socket, &marker).await;
+        heard.iter().all(|frame| frame["content"] != "do you hear me?")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_blocked_is_not_heard_of() {
+    let server = Server::start().await;
+    let (alice, bob, carol) = (
+        server.member("alice").await,
+        server.member("bob").await,
+        server.member("carol").await,
+    );
+    let mut deaf_socket = Socket::of(&alice).await;
+    let mut socket = Socket::of(&bob).await;
+    let mut witness = Socket::of(&carol).await;
+    assert_eq!(alice.put("/v1/blocked/bob", json!({})).await.status, 200);
+    deaf(&mut deaf_socket, &bob, &carol).await;
+
+    socket.send(json!({ "type": "typing", "room": "lobby" })).await;
+    witness.until("typing").await;
+    let said = say(&bob, "nothing to you").await;
+    let path = format!("/v1/chat/messages/{}", said["id"].as_str().unwrap());
+    bob.put(&path, json!({ "content": "nothing still" })).await;
+    witness.until("edit").await;
+    bob.delete(&path).await;
+    witness.until("delete").await;
+    drop(socket);
+    assert_eq!(witness.until("left").await["username"], "bob");
+    let _again = Socket::of(&bob).await;
+    assert_eq!(witness.until("joined").await["username"], "bob");
+    // What is live comes in the order in which it happened, and so does what is said.
+    witness.send(json!({ "type": "typing", "room": "lobby" })).await;
+    let told = deaf_socket.until("typing").await;
+    assert_eq!(told["username"], "carol");
+    say(&carol, "the end").await;
+    for frame in up_to(&mut deaf_socket, "the end").await {
+        assert_ne!(frame["username"], "bob", "{frame:#}");
+    }
+    // Nor is what was said before, by who comes back for it.
+    let mut back = Socket::of(&alice).await;
+    back.send(json!({ "type": "join", "room": "lobby", "after": said["id"] }))
+        .await;
+    for frame in up_to(&mut back, "the end").await {
+        assert_ne!(frame["username"], "bob", "{frame:#}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_send_types_unseen() {
+    let server = Server::start().await;
+    let moderator = server.member_with_role("grace", "moderator").await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let mut muted = Socket::of(&bob).await;
+    let document = "mutation { muteMember(username: \"bob\", input: { reason: \"enough\" }) { user { id } } }";
+    moderator.data(document, Value::Null).await;
+    muted
+        .send(json!({ "type": "message", "content": "hi", "nonce": "n" }))
+        .await;
+    let refused = muted.refused("MUTED").await;
+    assert_eq!(
+        (&refused["nonce"], &refused["details"]["reason"]),
+        (&json!("n"), &json!("enough"))
+    );
+    // Once the socket knows of what came after the mute, it knows of the mute.
+    assert_eq!(bob.put("/v1/blocked/alice", json!({})).await.status, 200);
+    deaf(&mut muted, &alice, &moderator).await;
+
+    let mut witness = Socket::of(&alice).await;
+    muted.send(json!({ "type": "typing", "room": "lobby" })).await;
+    muted.send(json!({ "type": "ping" })).await;
+    muted.until("pong").await;
+    let reading = alice.key(&["chat:read"]).await;
+    let mut reader = Socket::of(&server.bearer(&reading)).await;
+    reader.send(json!({ "type": "typing", "room": "lobby" })).await;
+    reader.refused("FORBIDDEN").await;
+    witness.send(json!({ "type": "typing", "room": "lobby" })).await;
+    assert_eq!(witness.until("typing").await["username"], "alice");
+}
+
+/// What the kernel has of the server's end of a connection: bytes that wait to be sent and to be read.
+fn waiting(server: &Server, client: SocketAddr) -> Option<(u64, u64)> {
+    const ESTABLISHED: &str = "01";
+    let hex = |address: SocketAddr| format!(":{:04X}", address.port());
+    let list = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut ends = list
+        .lines()
+        .map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+    let end = ends.find(|words| {
+        words.len() > 3
+            && words[0].ends_with(&hex(server.address))
+            && words[1].ends_with(&hex(client))
+            && words[2] == ESTABLISHED
+    })?;
+    let (to_send, to_read) = end[3].split_once(':')?;
+    let bytes = |digits| u64::from_str_radix(digits, 16).unwrap();
+    Some((bytes(to_send), bytes(to_read)))
+}
+
+/// A socket whose server cannot write on, as its client asks for more and more and reads nothing.
+async fn stuck(server: &Server, caller: &Caller<'_>, first: &Value) -> Socket {
+    let mut socket = Socket::of(caller).await;
+    let again = json!({ "type": "join", "room": "lobby", "after": first["id"] }).to_string();
+    // Each is answered with a batch, of which the network takes some megabytes.
+    for _ in 0..1_000 {
+        socket.stream.feed(Message::text(again.as_str())).await.unwrap();
+    }
+    socket.stream.flush().await.unwrap();
+    let local = socket.stream.get_ref().local_addr().unwrap();
+    let mut before = None;
+    eventually("the server waits for its client", async || {
+        // Long enough for a server that can write to have written.
+        for _ in 0..20 {
+            caller.get("/v1/chat/messages").await;
+        }
+        let now = waiting(server, local);
+        let is_stuck = now == before && now.is_some_and(|(to_send, to_read)| to_send > 0 && to_read > 0);
+        before = now;
+        is_stuck
+    })
+    .await;
+    socket
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_ends_all_the_same() {
+    let server = Server::start().await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let first = say(&alice, "first").await;
+    for _ in 0..16 {
+        say(&alice, &"x".repeat(4_000)).await;
+    }
+    let logged_out = stuck(&server, &alice, &first).await;
+    let mut witness = Socket::of(&bob).await;
+    assert_eq!(alice.post("/v1/auth/logout", json!({})).await.status, 200);
+    assert_eq!(witness.until("left").await["username"], "alice");
+    let local = logged_out.stream.get_ref().local_addr().unwrap();
+    eventually("the stuck socket is dropped", async || {
+        waiting(&server, local).is_none()
+    })
+    .await;
+
+    let _still = stuck(&server, &bob, &first).await;
+    let (status, _) = server.terminate().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(witness.closed().await, 1001);
+}
+
 /// Raises how many files this process may have open.
 fn open_files(count: u64) {
     let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
