@@ -689,6 +689,8 @@ async fn who_subscribes_to_a_room_is_in_it() {
             .await;
         data["room"]["members"].clone()
     };
+    let first = say(&alice, "1").await["id"].take();
+    say(&alice, "2").await;
     let mut watching = Socket::of(&alice).await;
     let changes = "subscription { roomChanged {
         __typename ... on MemberJoined { user { username } } ... on MemberLeft { user { username } }
@@ -699,7 +701,9 @@ async fn who_subscribes_to_a_room_is_in_it() {
     assert_eq!(next().await, change("MemberJoined", "alice"));
     let mut socket = Socket::of(&bob).await;
     for id in ["a", "b"] {
-        socket.subscribe(id, ADDED, Value::Null).await;
+        socket.subscribe(id, ADDED, json!({ "after": first })).await;
+        // It is open.
+        socket.next_of(id, "next").await;
     }
     assert_eq!(next().await, change("MemberJoined", "bob"));
     assert_eq!(members().await, json!([{ "username": "alice" }, { "username": "bob" }]));
