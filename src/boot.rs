@@ -22,6 +22,7 @@ use crate::{
     events::Render,
     gate::{Gate, Limits, rules},
     graphql::{
+        context::PublicUrl,
         document::{Documents, LIMITS, Operation, Requirement},
         execute::Engine,
         schema, sdl,
@@ -178,6 +179,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     let gate = open(&settings).await?;
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
+    let public_url = PublicUrl::default();
     let loaders = Loaders::new(&gate);
     let presence = Arc::new(match &settings.redis_url {
         Some(url) => Presence::redis(url.expose_secret(), &settings.redis_prefix)?,
@@ -189,6 +191,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
             .data(loaders)
             .data(passwords)
             .data(render.clone())
+            .data(public_url.clone())
             .data(chat.clone())
     });
     let Surface {
@@ -204,6 +207,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         .map_err(|why| format!("cannot listen on {}: {why}", settings.bind))?;
     let address = listener.local_addr()?;
     let public = settings.public_url.clone().unwrap_or_else(|| WebOrigin::of(address));
+    public_url.set(public.as_str());
     let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
     let running = TaskTracker::new();
     let app = Arc::new(App {

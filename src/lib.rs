@@ -19,6 +19,7 @@ pub mod loaders;
 pub mod logging;
 pub mod meter;
 pub mod moderation;
+pub mod outbound;
 pub mod presence;
 pub mod profiles;
 pub mod rest;

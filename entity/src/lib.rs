@@ -3,7 +3,9 @@
 
 pub mod activation;
 pub mod api_key;
+pub mod audio_file;
 pub mod audit_entry;
+pub mod avatar;
 pub mod block;
 pub mod consent;
 pub mod credential;
@@ -14,6 +16,8 @@ pub mod member;
 pub mod message;
 pub mod report;
 pub mod room;
+pub mod session;
+pub mod session_turn;
 pub mod subject;
 pub mod trigger;
 pub mod xp_day;

@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 mod dialect;
 mod m20261123_000001_ground;
 mod m20261124_000001_chat;
+mod m20261125_000001_companions;
 
 /// All changes that this program knows.
 pub struct Migrator;
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261123_000001_ground::Migration),
             Box::new(m20261124_000001_chat::Migration),
+            Box::new(m20261125_000001_companions::Migration),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! What a resolver has at hand: the request's admission, where it came from, and what its answer is to carry.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_graphql::{Context, parser::types::OperationType};
 use serde::Serialize;
@@ -44,6 +44,27 @@ impl Request {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take()
     }
+}
+
+/// What the URLs that the server makes start with. Known once the server listens. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct PublicUrl(Arc<OnceLock<String>>);
+
+impl PublicUrl {
+    /// Sets the origin, without a slash at its end; the first time counts.
+    pub fn set(&self, origin: &str) {
+        let _ = self.0.set(origin.to_owned());
+    }
+
+    /// The URL of a path of this server.
+    pub fn of(&self, path: &str) -> String {
+        let origin = self.0.get().map(String::as_str).unwrap_or_default();
+        format!("{origin}{path}")
+    }
+}
+
+pub fn public_url<'a>(ctx: &Context<'a>) -> &'a PublicUrl {
+    ctx.data_unchecked::<PublicUrl>()
 }
 
 pub fn request<'a>(ctx: &Context<'a>) -> &'a Request {

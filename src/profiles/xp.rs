@@ -33,8 +33,15 @@ pub const TRIGGER_ACTIVATED: Reason = Reason {
     what: "Activating a trigger for the first time",
 };
 
+pub const ANSWER_GENERATED: Reason = Reason {
+    name: "answer.generated",
+    amount: 2,
+    daily_cap: 40,
+    what: "Generating an answer with an AI companion",
+};
+
 /// Everything that earns XP.
-pub const REASONS: &[Reason] = &[TRIGGER_CREATED, TRIGGER_ACTIVATED];
+pub const REASONS: &[Reason] = &[TRIGGER_CREATED, TRIGGER_ACTIVATED, ANSWER_GENERATED];
 
 /// The largest n with 50·n² ≤ xp, at least 1. Source: the schema's `Profile.level`.
 pub fn level(xp: i32) -> i32 {
