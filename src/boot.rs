@@ -15,11 +15,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accounts::password::Passwords,
+    ai::Ai,
     chat::Chat,
     chat_socket::Frames,
     config::{Settings, WebOrigin},
     doorbell::Doorbell,
     events::Render,
+    files::Files,
     gate::{Gate, Limits, rules},
     graphql::{
         context::PublicUrl,
@@ -56,6 +58,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct App {
     pub gate: Gate,
     pub chat: Arc<Chat>,
+    pub ai: Ai,
+    pub files: Files,
     pub chat_frames: Frames,
     pub engine: Engine,
     pub documents: Documents,
@@ -186,8 +190,11 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         None => Presence::memory(),
     });
     let chat = Arc::new(Chat::new(&gate, presence.clone()));
+    let files = Files::open(&settings)?;
+    let ai = Ai::new(&settings.ai, &files)?;
     let engine = schema::engine(|builder| {
         builder
+            .data(ai.clone())
             .data(loaders)
             .data(passwords)
             .data(render.clone())
@@ -219,6 +226,8 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         running: running.clone(),
         chat_frames: Frames::new(&engine, &gate, &rest, &documents)?,
         chat: chat.clone(),
+        ai,
+        files,
         gate: gate.clone(),
         engine,
         documents,

@@ -16,6 +16,7 @@ pub enum IdKind {
     Message,
     Report,
     AuditEntry,
+    Session,
 }
 
 impl IdKind {
@@ -31,6 +32,7 @@ impl IdKind {
         IdKind::Message,
         IdKind::Report,
         IdKind::AuditEntry,
+        IdKind::Session,
     ];
 
     pub fn prefix(self) -> &'static str {
@@ -46,6 +48,7 @@ impl IdKind {
             IdKind::Message => "msg",
             IdKind::Report => "report",
             IdKind::AuditEntry => "audit",
+            IdKind::Session => "session",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
 
 pub mod accounts;
+pub mod ai;
 pub mod boot;
 pub mod chat;
 pub mod chat_socket;
@@ -11,6 +12,7 @@ pub mod doorbell;
 pub mod error;
 pub mod event;
 pub mod events;
+pub mod files;
 pub mod gate;
 pub mod graphql;
 pub mod http;

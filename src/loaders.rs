@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
-    chat,
+    ai, chat,
     error::{Error, Result},
     gate::{Gate, Permit, System, Unchecked},
     profiles, triggers,
@@ -27,6 +27,7 @@ pub struct Loaders {
     triggers: Batches<Uuid, Unchecked<triggers::View>>,
     active_triggers: Batches<Uuid, Vec<Unchecked<triggers::View>>>,
     messages: Batches<Uuid, Unchecked<Arc<chat::View>>>,
+    said: Batches<Uuid, Unchecked<Arc<Vec<ai::Said>>>>,
 }
 
 impl Loaders {
@@ -38,6 +39,7 @@ impl Loaders {
             triggers: Batches::new(load_triggers, &permit),
             active_triggers: Batches::new(load_active, &permit),
             messages: Batches::new(load_messages, &permit),
+            said: Batches::new(load_said, &permit),
         }
     }
 
@@ -52,6 +54,11 @@ impl Loaders {
 
     pub async fn trigger(&self, id: Uuid) -> Result<Option<Unchecked<triggers::View>>> {
         self.triggers.load(id).await
+    }
+
+    /// What was said in a session, first said first.
+    pub async fn said(&self, session: Uuid) -> Result<Option<Unchecked<Arc<Vec<ai::Said>>>>> {
+        self.said.load(session).await
     }
 
     pub async fn message(&self, id: Uuid) -> Result<Option<Unchecked<Arc<chat::View>>>> {
@@ -188,6 +195,17 @@ async fn load_messages(permit: Permit, ids: Vec<Uuid>) -> Result<HashMap<Uuid, U
     Ok(rows
         .into_iter()
         .map(|row| (row.id, Unchecked::new(Arc::new(row))))
+        .collect())
+}
+
+async fn load_said(permit: Permit, sessions: Vec<Uuid>) -> Result<HashMap<Uuid, Unchecked<Arc<Vec<ai::Said>>>>> {
+    let mut said: HashMap<Uuid, Vec<ai::Said>> = HashMap::new();
+    for (session, turn) in ai::load_said(&permit, &sessions).await? {
+        said.entry(session).or_default().push(turn);
+    }
+    Ok(said
+        .into_iter()
+        .map(|(session, turns)| (session, Unchecked::new(Arc::new(turns))))
         .collect())
 }
 

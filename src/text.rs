@@ -17,6 +17,8 @@ pub const DESCRIPTION: RangeInclusive<usize> = 0..=500;
 pub const TRIGGER_CONTENT: RangeInclusive<usize> = 1..=2_000;
 pub const USERNAME: RangeInclusive<usize> = 3..=32;
 pub const PASSWORD: RangeInclusive<usize> = 8..=256;
+/// What a companion is asked.
+pub const PROMPT: RangeInclusive<usize> = 1..=8_000;
 /// A chat message, trimmed.
 pub const CHAT_CONTENT: RangeInclusive<usize> = 1..=4_000;
 pub const REASON: RangeInclusive<usize> = 1..=500;

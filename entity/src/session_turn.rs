@@ -12,8 +12,9 @@ pub struct Model {
     pub number: i32,
     pub prompt: String,
     pub answer: String,
-    /// The triggers that the model was offered, in JSON: `[["trigger's UUID", revision], …]`.
-    pub offered: String,
+    /// The triggers that the answer may have something of, in JSON: `[["trigger's UUID", revision], …]`. The model was
+    /// offered them for it, or sent an earlier turn that carries them.
+    pub carried: String,
     /// The file of the answer, read aloud.
     pub audio: Option<String>,
     pub prompted_at: i64,

@@ -1,4 +1,5 @@
-//! Sessions with AI companions, what was read aloud, and uploaded avatars.
+//! Sessions with AI companions, what was read aloud, and uploaded avatars; whose an idempotency key is that is being
+//! worked on.
 
 use sea_orm_migration::prelude::*;
 
@@ -9,6 +10,8 @@ pub struct Migration;
 
 /// The types are those of [`dialect`].
 const TABLES: &[&str] = &[
+    "ALTER TABLE idempotency_keys ADD COLUMN lease $uuid",
+    "CREATE INDEX idempotency_keys_by_lease ON idempotency_keys (lease) WHERE lease IS NOT NULL",
     "CREATE TABLE sessions (
         id $uuid PRIMARY KEY,
         member_id $uuid NOT NULL REFERENCES members (id) ON DELETE CASCADE,
@@ -29,7 +32,7 @@ const TABLES: &[&str] = &[
         number $int NOT NULL,
         prompt TEXT NOT NULL,
         answer TEXT NOT NULL,
-        offered TEXT NOT NULL,
+        carried TEXT NOT NULL,
         audio TEXT REFERENCES audio_files (name) ON DELETE SET NULL,
         prompted_at $bigint NOT NULL,
         answered_at $bigint NOT NULL,

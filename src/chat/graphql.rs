@@ -11,7 +11,7 @@ use crate::{
     gate::{Permit, idempotency, rules},
     graphql::{
         context::{admission, loaders, permit, permit_once},
-        live::Showing,
+        live::{Shows, showing},
         page::{self, Entry, PageInfo, connection, no_cursor},
         resolve::One,
         scalars::DateTime,
@@ -455,12 +455,11 @@ pub fn send_permit(
     admission.permit_nonce(rule, nonce, FIELD, &(room, content))
 }
 
-/// What is told as it happens. Over WebSocket (graphql-transport-ws) or as an event stream (graphql-sse).
-pub struct Subscription;
+#[derive(Default)]
+pub struct ChatSubscription;
 
-/// What is told as it happens. Over WebSocket (graphql-transport-ws) or as an event stream (graphql-sse).
 #[Object]
-impl Subscription {
+impl ChatSubscription {
     /// New messages of a room. With `after` (a message's or event's id), first every later one, in order, then live: none
     /// lost, none twice.
     async fn message_added(
@@ -471,7 +470,7 @@ impl Subscription {
             ID,
         >,
     ) -> Result<Message> {
-        let Showing { entry, permit } = showing(ctx)?;
+        let (entry, permit) = entry(ctx)?;
         match &entry.what {
             What::Message { message, .. } => Ok(Message::new(message.clone(), permit)),
             What::Member { .. } => Err(Error::internal("a member is no message")),
@@ -487,12 +486,15 @@ impl Subscription {
             ID,
         >,
     ) -> Result<RoomEvent> {
-        let Showing { entry, permit } = showing(ctx)?;
+        let (entry, permit) = entry(ctx)?;
         Ok(RoomEvent::new(entry, permit))
     }
 }
 
-fn showing<'a>(ctx: &Context<'a>) -> Result<&'a Showing> {
-    ctx.data_opt::<Showing>()
-        .ok_or_else(|| Error::internal("a subscription that shows nothing"))
+fn entry<'a>(ctx: &Context<'a>) -> Result<(&'a Arc<feed::Entry>, &'a Permit)> {
+    let showing = showing(ctx)?;
+    match &showing.what {
+        Shows::Entry(entry) => Ok((entry, &showing.permit)),
+        Shows::Step(_) => Err(Error::internal("an answer is nothing that happens in a room")),
+    }
 }

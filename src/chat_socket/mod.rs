@@ -25,7 +25,7 @@ use crate::{
     graphql::{
         document::{Bound, Documents},
         execute::{Engine, RunContext},
-        live::Showing,
+        live::{Showing, Shows},
     },
     id::IdKind,
     presence::{ChangeKind, Member},
@@ -101,7 +101,7 @@ impl Writer {
         };
         let mut context = RunContext::default();
         context.data.insert(Showing {
-            entry,
+            what: Shows::Entry(entry),
             permit: self.gate.system(System::Tail),
         });
         let outcome = self.engine.show(&self.bound, context).await;

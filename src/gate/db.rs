@@ -216,7 +216,7 @@ pub fn uuids(backend: DbBackend, ids: &[Uuid]) -> Value {
     text.into()
 }
 
-/// As [`any_uuid`], for texts that hold neither quotes nor commas (usernames).
+/// As [`any_uuid`], for texts that hold neither quotes nor commas (usernames, names of files).
 pub fn any_text(backend: DbBackend, column: &str) -> String {
     match backend {
         DbBackend::Sqlite => format!("{column} IN (SELECT value FROM json_each(?))"),

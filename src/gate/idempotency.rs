@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a key is kept. Source: the protocol, Errors.
-const KEPT_FOR: i64 = time::DAY;
+pub(super) const KEPT_FOR: i64 = time::DAY;
 /// The longest key, in characters.
 pub const LONGEST: usize = 255;
 
@@ -46,6 +46,16 @@ impl Claim {
         })
     }
 
+    /// The values of the columns member_id, key, field and arguments_hash.
+    pub(super) fn columns(&self) -> [Value; 4] {
+        [
+            self.member.into(),
+            self.key.as_str().into(),
+            self.field.into(),
+            self.arguments_hash.to_vec().into(),
+        ]
+    }
+
     /// What the key is unique by.
     pub(super) fn name(&self) -> (Uuid, &str) {
         (self.member, &self.key)
@@ -58,6 +68,24 @@ impl Claim {
 
     pub(super) fn reused() -> Error {
         conflict("the idempotency key was used for another request")
+    }
+
+    /// The first success again, of a key that is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](Self::replay).
+    pub(super) async fn replay_kept<T: DeserializeOwned>(&self, tx: &Tx<'_>) -> Result<T> {
+        let statement = sql(
+            tx.get_database_backend(),
+            "SELECT member_id, key, field, arguments_hash, result FROM idempotency_keys WHERE member_id = ? AND key = ?",
+            [self.member.into(), self.key.as_str().into()],
+        );
+        let kept = Kept::find_by_statement(statement)
+            .one(tx)
+            .await?
+            .ok_or_else(|| Error::internal("an idempotency key that is taken is not there"))?;
+        self.replay(&kept)
     }
 
     /// The first success again.
@@ -124,20 +152,16 @@ where
                  ON CONFLICT (member_id, key) DO UPDATE SET field = excluded.field,
                      arguments_hash = excluded.arguments_hash, result = NULL,
                      lease_until = excluded.lease_until, created_at = excluded.created_at
-                 WHERE idempotency_keys.created_at <= ?",
-                [
-                    claim.member.into(),
-                    claim.key.as_str().into(),
-                    claim.field.into(),
-                    claim.arguments_hash.to_vec().into(),
-                    now.into(),
-                    now.into(),
-                    (now - KEPT_FOR).into(),
-                ],
+                 WHERE idempotency_keys.created_at <= ?
+                     OR (idempotency_keys.result IS NULL AND idempotency_keys.lease_until <= ?)",
+                claim
+                    .columns()
+                    .into_iter()
+                    .chain([now.into(), now.into(), (now - KEPT_FOR).into(), now.into()]),
             )
             .await?;
         if claimed == 0 {
-            return self.replay(tx).await;
+            return claim.replay_kept(tx).await;
         }
         let output = self.operation.run(tx).await?;
         let result = serde_json::to_string(&output).map_err(Error::internal)?;
@@ -147,25 +171,6 @@ where
         )
         .await?;
         Ok(output)
-    }
-}
-
-impl<O> Once<O>
-where
-    O: Operation,
-    O::Output: DeserializeOwned,
-{
-    async fn replay(&self, tx: &Tx<'_>) -> Result<O::Output> {
-        let statement = sql(
-            tx.get_database_backend(),
-            "SELECT member_id, key, field, arguments_hash, result FROM idempotency_keys WHERE member_id = ? AND key = ?",
-            [self.claim.member.into(), self.claim.key.as_str().into()],
-        );
-        let kept = Kept::find_by_statement(statement)
-            .one(tx)
-            .await?
-            .ok_or_else(|| Error::internal("an idempotency key that is taken is not there"))?;
-        self.claim.replay(&kept)
     }
 }
 
@@ -192,26 +197,32 @@ pub(super) async fn claim_all(tx: &Tx<'_>, claims: &[&Claim]) -> Result<HashMap<
          ON CONFLICT (member_id, key) DO UPDATE SET field = excluded.field,
              arguments_hash = excluded.arguments_hash, result = NULL,
              lease_until = excluded.lease_until, created_at = excluded.created_at
-         WHERE idempotency_keys.created_at <= ?",
+         WHERE idempotency_keys.created_at <= ?
+             OR (idempotency_keys.result IS NULL AND idempotency_keys.lease_until <= ?)",
         rows.uuid(0),
         rows.text(1),
         rows.text(2),
         rows.bytes(3),
         rows.from()
     );
-    let values = [now.into(), now.into(), rows.into_value(), (now - KEPT_FOR).into()];
+    let values = [
+        now.into(),
+        now.into(),
+        rows.into_value(),
+        (now - KEPT_FOR).into(),
+        now.into(),
+    ];
     if tx.execute(&text, values).await? == claims.len() as u64 {
         return Ok(HashMap::new());
     }
-    // What has a result, or was taken by one that still runs, was there before. What was just taken has neither result
-    // nor another's time of creation.
+    // What has a result, or is leased to one that still runs, was there before: what was just taken has neither.
     let mut rows = Rows::new(backend);
     for (member, key) in claims.keys() {
         rows.push([(*member).into(), (*key).into()]);
     }
     let text = format!(
         "SELECT k.member_id, k.key, k.field, k.arguments_hash, k.result FROM {} JOIN idempotency_keys k
-         ON k.member_id = {} AND k.key = {} WHERE k.result IS NOT NULL OR k.created_at <> ?",
+         ON k.member_id = {} AND k.key = {} WHERE k.result IS NOT NULL OR k.lease_until > ?",
         rows.from(),
         rows.uuid(0),
         rows.text(1)
@@ -264,7 +275,7 @@ pub(super) async fn settle_all<'a, T: Serialize + 'a>(
     Ok(())
 }
 
-fn conflict(message: &'static str) -> Error {
+pub(super) fn conflict(message: &'static str) -> Error {
     Error::new(Kind::IdempotencyConflict, message)
 }
 

@@ -2,7 +2,10 @@
 
 use async_graphql::Enum;
 
-use self::Scope::{ChatRead, ChatWrite, EventsRead, ProfileRead, ProfileWrite, TriggersRead, TriggersWrite};
+use self::Scope::{
+    AiGenerate, ChatRead, ChatWrite, EventsRead, ProfileRead, ProfileWrite, SessionsRead, SessionsWrite, TriggersRead,
+    TriggersWrite,
+};
 
 /// What a member may do beside what every member may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum)]
@@ -177,11 +180,14 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Query", "events", Rule::scope(EventsRead)),
     ("Query", "room", Rule::scope(ChatRead)),
     ("Query", "rooms", Rule::scope(ChatRead)),
+    ("Query", "models", Rule::scope(AiGenerate)),
     ("Query", "reports", Rule::order(Role::Moderator)),
     ("Query", "auditLog", Rule::order(Role::Admin)),
     ("Viewer", "user", Rule::MEMBER),
     ("Viewer", "email", Rule::MEMBER),
     ("Viewer", "profile", Rule::scope(ProfileRead)),
+    ("Viewer", "session", Rule::scope(SessionsRead)),
+    ("Viewer", "sessions", Rule::scope(SessionsRead)),
     ("Viewer", "apiKeys", Rule::MEMBER),
     ("Viewer", "logins", Rule::LOGIN),
     ("Viewer", "blocked", Rule::MEMBER),
@@ -189,6 +195,7 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Viewer", "consents", Rule::scope(TriggersRead)),
     ("Viewer", "rateLimit", Rule::MEMBER),
     ("Profile", "triggers", Rule::scope(ProfileRead)),
+    ("GeneratePayload", "triggers", Rule::scope(AiGenerate)),
     ("Mutation", "register", Rule::ANYONE),
     ("Mutation", "login", Rule::ANYONE),
     ("Mutation", "logout", Rule::LOGIN),
@@ -206,6 +213,8 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Mutation", "deactivateTrigger", Rule::scope(TriggersWrite)),
     ("Mutation", "pauseTriggers", Rule::scope(TriggersWrite)),
     ("Mutation", "resumeTriggers", Rule::scope(TriggersWrite)),
+    ("Mutation", "generate", Rule::scope(AiGenerate)),
+    ("Mutation", "deleteSession", Rule::scope(SessionsWrite)),
     ("Mutation", "createRoom", Rule::scope(ChatWrite)),
     ("Mutation", "sendMessage", Rule::scope(ChatWrite)),
     ("Mutation", "editMessage", Rule::scope(ChatWrite)),
@@ -219,6 +228,7 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Mutation", "reinstateMember", Rule::order(Role::Moderator)),
     ("Subscription", "messageAdded", Rule::scope(ChatRead)),
     ("Subscription", "roomChanged", Rule::scope(ChatRead)),
+    ("Subscription", "generation", Rule::scope(AiGenerate)),
 ];
 
 /// The rule of every object that has one: checked wherever one is reached.
@@ -230,6 +240,7 @@ pub const OBJECTS: &[(&str, Rule)] = &[
     ("ApiKey", Rule::MEMBER),
     ("Login", Rule::LOGIN),
     ("Consent", Rule::scope(TriggersRead)),
+    ("Session", Rule::scope(SessionsRead)),
     ("Room", Rule::scope(ChatRead)),
     ("Message", Rule::scope(ChatRead)),
     ("Report", Rule::order(Role::Moderator)),
@@ -248,6 +259,9 @@ pub const WITHOUT_IDEMPOTENCY: &[&str] = &[
     "createWebhook",
     "createSocketTicket",
 ];
+
+/// Mutations that end where their caller goes away: until they are done nothing is changed. Source: the protocol, AI.
+pub const ENDS_WITH_CALLER: &[&str] = &["generate"];
 
 /// The rule of a field, where it has one of its own.
 pub fn field(object: &str, field: &str) -> Option<&'static Rule> {

@@ -1,13 +1,16 @@
 //! What a resolver has at hand: the request's admission, where it came from, and what its answer is to carry.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_graphql::{Context, parser::types::OperationType};
 use serde::Serialize;
 
 use crate::{
     accounts::{Origin, Token, password::Passwords},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     gate::{Admission, Permit, rules},
     loaders::Loaders,
 };
@@ -16,7 +19,12 @@ use crate::{
 pub struct Request {
     pub origin: Origin,
     pub cookie: Mutex<Option<CookieChange>>,
+    /// How many messages of sessions it may still show.
+    messages_left: AtomicUsize,
 }
+
+/// How many messages of sessions a request may show: so much is read into memory at once. Two full sessions are 2,000.
+const MOST_MESSAGES: usize = 5_000;
 
 /// What the answer does to the session cookie.
 #[derive(Debug, Clone)]
@@ -30,6 +38,26 @@ impl Request {
         Self {
             origin,
             cookie: Mutex::new(None),
+            messages_left: AtomicUsize::new(MOST_MESSAGES),
+        }
+    }
+
+    /// Counts messages of a session that are about to be shown.
+    ///
+    /// # Errors
+    ///
+    /// `QUERY_TOO_COMPLEX` where they are too many.
+    pub fn show_messages(&self, count: usize) -> Result<()> {
+        let left = |left: usize| left.checked_sub(count);
+        match self
+            .messages_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+        {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::new(
+                Kind::QueryTooComplex,
+                format!("the sessions have more than {MOST_MESSAGES} messages together"),
+            )),
         }
     }
 

@@ -1,4 +1,4 @@
-//! graphql-sse, distinct connections: events, written.
+//! graphql-sse, distinct connections: events, written. REST's streams have the same, with another event for errors.
 //!
 //! Source: github.com/enisdenjo/graphql-sse, PROTOCOL.md; html.spec.whatwg.org, "Server-sent events".
 
@@ -15,6 +15,13 @@ pub fn next(out: &mut Vec<u8>, id: Option<&str>, write: impl FnOnce(&mut Vec<u8>
     }
     out.extend_from_slice(b"data: ");
     write(out);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// What ends a stream of REST's before its time, as REST's errors are.
+pub fn error(out: &mut Vec<u8>, body: &serde_json::Value) {
+    out.extend_from_slice(b"event: error\ndata: ");
+    serde_json::to_writer(&mut *out, body).expect("JSON goes to memory: it does not fail");
     out.extend_from_slice(b"\n\n");
 }
 

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Name, ObjectType, Positioned, Response, SubscriptionType, Value,
+    Context, InputType, Name, ObjectType, Positioned, Response, SubscriptionType, Value,
     parser::types::{Field, Selection, SelectionSet},
     registry::Registry,
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, future::ready, stream::Stream};
+use futures_util::{FutureExt, stream::Stream};
 use tokio::sync::Notify;
 
 use super::{
     document::Bound,
-    execute::{Engine, RunContext},
+    execute::{Engine, Outcome, RunContext},
     http::Answer,
     types::{Types, base_name},
 };
 use crate::{
+    ai::{Ai, Answering, Step, graphql::GenerateInput},
     chat::{
         Chat, LOBBY,
         feed::{Audience, Change, Delivery, Entry, Follower, Render, Rendered, What},
@@ -28,8 +29,59 @@ use crate::{
 
 /// What a subscription's root field finds in its context: what it is to show, and for whom.
 pub struct Showing {
-    pub entry: Arc<Entry>,
+    pub what: Shows,
     pub permit: Permit,
+}
+
+/// What a subscription tells of.
+#[derive(Clone)]
+pub enum Shows {
+    /// What happened in a room.
+    Entry(Arc<Entry>),
+    /// What has come of an answer.
+    Step(Arc<Step>),
+}
+
+/// What the root field of a subscription is to show.
+///
+/// # Errors
+///
+/// A defect: the field is not run as a subscription.
+pub fn showing<'a>(ctx: &Context<'a>) -> Result<&'a Showing> {
+    ctx.data_opt::<Showing>()
+        .ok_or_else(|| Error::internal("a subscription that shows nothing"))
+}
+
+/// How the responses of a subscription are written.
+#[derive(Clone)]
+pub struct Dialect {
+    /// Tells renderings apart that are shared.
+    pub name: String,
+    pub write: Arc<dyn Fn(&Bound, Outcome) -> Vec<u8> + Send + Sync>,
+}
+
+impl Dialect {
+    /// As GraphQL has them: `{"data", "errors"}`.
+    pub fn graphql() -> Dialect {
+        let write = |bound: &Bound, outcome: Outcome| {
+            let mut response = Vec::with_capacity(256);
+            Answer::ran(bound.clone(), outcome).write(&mut response);
+            response
+        };
+        Dialect {
+            name: String::new(),
+            write: Arc::new(write),
+        }
+    }
+}
+
+/// What subscriptions are about, and what runs them.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub engine: &'a Engine,
+    pub types: &'a Types,
+    pub chat: &'a Chat,
+    pub ai: &'a Ai,
 }
 
 /// The fields that do not depend on who is calling, each reviewed: they show what is public of what the event is about,
@@ -65,69 +117,86 @@ const SHARED: &[(&str, &[&str])] = &[
 
 /// A subscription that is open.
 pub struct Live {
-    follower: Follower,
+    source: Source,
     /// What it was charged for; its caller is replaced when they change.
     admission: Admission,
+    rendering: Rendering,
+}
+
+enum Source {
+    Room(Follower),
+    Answer(Answering),
+}
+
+/// What is there of a subscription.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// In their order; empty where there is nothing more for now.
+    pub deliveries: Vec<Delivery>,
+    /// Where nothing follows any more: whether it ended well.
+    pub end: Option<Result<()>>,
+}
+
+/// How what happens becomes a response.
+#[derive(Clone)]
+struct Rendering {
     engine: Engine,
     bound: Arc<Bound>,
+    dialect: Dialect,
 }
 
 impl Live {
-    /// Opens an admitted subscription. It begins after `resume`, the id of an event or message, else after its argument
-    /// `after`, else now. `wake` is rung when there is something to [take](Self::take); it may serve several.
+    /// Opens an admitted subscription. One to a room begins after `resume`, the id of an event or message, else after its
+    /// argument `after`, else now. `wake` is rung when there is something to [take](Self::take); it may serve several.
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND` for the room, or for what it is to begin after.
+    /// `NOT_FOUND` for the room, or for what it is to begin after; for an answer as [`Ai::prepare`].
     pub async fn open(
-        engine: &Engine,
-        types: &Types,
-        chat: &Chat,
+        sources: Sources<'_>,
         bound: Bound,
         admission: Admission,
+        dialect: Dialect,
         resume: Option<&str>,
         wake: &Arc<Notify>,
     ) -> Result<Live> {
-        let bound = Arc::new(bound);
+        let rendering = Rendering {
+            engine: sources.engine.clone(),
+            bound: Arc::new(bound),
+            dialect,
+        };
+        let bound = &rendering.bound;
         let field = bound.root_field().ok_or_else(nothing_selected)?;
-        let permit = permit(field, &admission)?;
-        let name = text(bound.root_argument("room")).unwrap_or_else(|| LOBBY.to_owned());
-        let room = chat.room(&permit, &name).await?;
-        let after = match resume.map(str::to_owned).or_else(|| text(bound.root_argument("after"))) {
-            Some(id) => Some(chat.place(&permit, &room, &id).await?),
-            None => None,
+        let source = match field.name.node.as_str() {
+            ANSWER => Source::Answer(answer(sources.ai, bound, &admission, wake).await?),
+            _ => {
+                let permit = permit(field, &admission)?;
+                Source::Room(rendering.follow(&sources, permit, resume, wake).await?)
+            }
         };
-        let audience = match shared_rendering(types, bound.selection()) {
-            Some(rendering) => Audience::Shared {
-                rendering,
-                render: for_all(engine, &bound, permit.gate()),
-            },
-            None => Audience::Own,
-        };
-        let own = for_one(engine, &bound, permit);
-        let follower = chat.feeds().follow(&room, after, audience, own, wake).await?;
         Ok(Live {
-            follower,
+            source,
             admission,
-            engine: engine.clone(),
-            bound,
+            rendering,
         })
     }
 
-    /// The responses that are there, in order, as JSON; empty where there is nothing more for now. Does not wait for
-    /// events: `wake` tells of them. Cancel safe.
+    /// The responses that are there. Does not wait for events: `wake` tells of them. Cancel safe.
     ///
     /// # Errors
     ///
     /// A database that does not answer: what was to come is still to come.
-    pub async fn take(&mut self) -> Result<Vec<Delivery>> {
-        loop {
-            let mut deliveries = self.follower.take().await?;
-            let had_some = !deliveries.is_empty();
-            deliveries.retain(|delivery| !self.admission.caller().hides(delivery.by));
-            if !deliveries.is_empty() || !had_some {
-                return Ok(deliveries);
-            }
+    pub async fn take(&mut self) -> Result<Taken> {
+        match &mut self.source {
+            Source::Room(follower) => loop {
+                let mut deliveries = follower.take().await?;
+                let had_some = !deliveries.is_empty();
+                deliveries.retain(|delivery| !self.admission.caller().hides(delivery.by));
+                if !deliveries.is_empty() || !had_some {
+                    return Ok(Taken { deliveries, end: None });
+                }
+            },
+            Source::Answer(answering) => Ok(self.rendering.step(answering, &self.admission).await),
         }
     }
 
@@ -138,20 +207,41 @@ impl Live {
     /// What the subscription requires and the caller may no longer do.
     pub fn renew(&mut self, standing: &Standing) -> Result<()> {
         let caller = standing.caller();
-        for requirement in &self.bound.admission().requirements {
+        let bound = &self.rendering.bound;
+        for requirement in &bound.admission().requirements {
             caller.may(&requirement.rule)?;
         }
         self.admission = self.admission.again(standing);
-        let field = self.bound.root_field().ok_or_else(nothing_selected)?;
-        let permit = permit(field, &self.admission)?;
-        self.follower.render_own(for_one(&self.engine, &self.bound, permit));
+        if let Source::Room(follower) = &mut self.source {
+            let field = bound.root_field().ok_or_else(nothing_selected)?;
+            let permit = permit(field, &self.admission)?;
+            follower.render_own(self.rendering.for_one(permit));
+        }
         Ok(())
     }
 
     /// The room that is followed, for who is in it.
-    pub fn room(&self) -> uuid::Uuid {
-        self.follower.room().id
+    pub fn room(&self) -> Option<uuid::Uuid> {
+        match &self.source {
+            Source::Room(follower) => Some(follower.room().id),
+            Source::Answer(_) => None,
+        }
     }
+}
+
+/// The subscription to an answer, and the mutation that it does the work of.
+const ANSWER: &str = "generation";
+const ANSWERS_AS: &str = "generate";
+
+/// Begins an answer: once for the request's idempotency key, which it shares with the mutation.
+async fn answer(ai: &Ai, bound: &Bound, admission: &Admission, wake: &Arc<Notify>) -> Result<Answering> {
+    let input = GenerateInput::parse(bound.root_argument("input"))
+        .map_err(|error| Error::internal(error.into_server_error(Default::default()).message))?
+        .read()?;
+    let rule = rules::field("Subscription", ANSWER);
+    let rule = rule.ok_or_else(|| Error::internal("Subscription.generation has no rule"))?;
+    let permit = admission.permit_once(rule, ANSWERS_AS, &input)?;
+    Ok(Answering::start(ai.prepare(&permit, input).await?, &permit, wake))
 }
 
 fn nothing_selected() -> Error {
@@ -180,54 +270,104 @@ fn concerns(field: &str, entry: &Entry) -> bool {
     }
 }
 
-/// Renders with no caller at all. If a resolver asks who is calling all the same, what it gave is for nobody.
-fn for_all(engine: &Engine, bound: &Arc<Bound>, gate: &Gate) -> Render {
-    let (engine, bound, gate) = (engine.clone(), bound.clone(), gate.clone());
-    Arc::new(move |entry| {
-        let permit = gate.system(System::Tail);
-        let showing = show(&engine, &bound, entry, permit.clone());
-        async move {
-            match showing.await {
-                Rendered::Frame(_) if permit.was_asked() => Rendered::PerCaller,
-                rendered => rendered,
+impl Rendering {
+    async fn follow(
+        &self,
+        sources: &Sources<'_>,
+        permit: Permit,
+        resume: Option<&str>,
+        wake: &Arc<Notify>,
+    ) -> Result<Follower> {
+        let (bound, chat) = (&self.bound, sources.chat);
+        let name = text(bound.root_argument("room")).unwrap_or_else(|| LOBBY.to_owned());
+        let room = chat.room(&permit, &name).await?;
+        let after = match resume.map(str::to_owned).or_else(|| text(bound.root_argument("after"))) {
+            Some(id) => Some(chat.place(&permit, &room, &id).await?),
+            None => None,
+        };
+        let audience = match shared_rendering(sources.types, bound.selection()) {
+            Some(rendering) => Audience::Shared {
+                rendering: format!("{}{rendering}", self.dialect.name),
+                render: self.for_all(permit.gate()),
+            },
+            None => Audience::Own,
+        };
+        let own = self.for_one(permit);
+        chat.feeds().follow(&room, after, audience, own, wake).await
+    }
+
+    /// Renders with no caller at all. If a resolver asks who is calling all the same, what it gave is for nobody.
+    fn for_all(&self, gate: &Gate) -> Render {
+        let (rendering, gate) = (self.clone(), gate.clone());
+        Arc::new(move |entry| {
+            let (rendering, permit) = (rendering.clone(), gate.system(System::Tail));
+            async move {
+                match rendering.entry(entry, permit.clone()).await {
+                    Rendered::Frame(_) if permit.was_asked() => Rendered::PerCaller,
+                    rendered => rendered,
+                }
+            }
+            .boxed()
+        })
+    }
+
+    /// Renders for the permit's caller.
+    fn for_one(&self, permit: Permit) -> Render {
+        let rendering = self.clone();
+        Arc::new(move |entry| {
+            let (rendering, permit) = (rendering.clone(), permit.clone());
+            async move { rendering.entry(entry, permit).await }.boxed()
+        })
+    }
+
+    async fn entry(&self, entry: Arc<Entry>, permit: Permit) -> Rendered {
+        let field = self.bound.root_field().map(|field| field.name.node.as_str());
+        match field.is_some_and(|field| concerns(field, &entry)) {
+            true => self.show(Shows::Entry(entry), permit).await,
+            false => Rendered::Nothing,
+        }
+    }
+
+    /// What has come of an answer, rendered for the caller.
+    async fn step(&self, answering: &Answering, admission: &Admission) -> Taken {
+        let mut taken = Taken::default();
+        while taken.deliveries.is_empty() && taken.end.is_none() {
+            let step = match answering.take() {
+                Ok(Some(step)) => Arc::new(step),
+                Ok(None) => break,
+                Err(error) => {
+                    taken.end = Some(Err(error));
+                    break;
+                }
+            };
+            if let Step::Done(_) = &*step {
+                taken.end = Some(Ok(()));
+            }
+            let shown = self.show(Shows::Step(step), answering.permit().clone());
+            if let Rendered::Frame(frame) = shown.await {
+                let by = admission
+                    .caller()
+                    .member()
+                    .map(|known| known.member)
+                    .unwrap_or_default();
+                taken.deliveries.push(Delivery { event: None, by, frame });
             }
         }
-        .boxed()
-    })
-}
-
-/// Renders for the permit's caller.
-fn for_one(engine: &Engine, bound: &Arc<Bound>, permit: Permit) -> Render {
-    let (engine, bound) = (engine.clone(), bound.clone());
-    Arc::new(move |entry| show(&engine, &bound, entry, permit.clone()).boxed())
-}
-
-fn show(
-    engine: &Engine,
-    bound: &Arc<Bound>,
-    entry: Arc<Entry>,
-    permit: Permit,
-) -> impl Future<Output = Rendered> + Send + 'static {
-    let (engine, bound) = (engine.clone(), bound.clone());
-    let field = bound.root_field().map(|field| field.name.node.as_str());
-    if !field.is_some_and(|field| concerns(field, &entry)) {
-        return ready(Rendered::Nothing).left_future();
+        taken
     }
-    async move {
+
+    async fn show(&self, what: Shows, permit: Permit) -> Rendered {
         let mut context = RunContext {
             request_id: uuid::Uuid::new_v4().simple().to_string(),
             ..Default::default()
         };
-        context.data.insert(Showing { entry, permit });
-        let outcome = engine.show(&bound, context).await;
+        context.data.insert(Showing { what, permit });
+        let outcome = self.engine.show(&self.bound, context).await;
         if outcome.errors.is_empty() && selects_nothing(&outcome.data) {
             return Rendered::Nothing;
         }
-        let mut response = Vec::with_capacity(256);
-        Answer::ran(Bound::clone(&bound), outcome).write(&mut response);
-        Rendered::Frame(Bytes::from(response))
+        Rendered::Frame(Bytes::from((self.dialect.write)(&self.bound, outcome)))
     }
-    .right_future()
 }
 
 /// Whether a root field that is never null is: nothing is selected of events of this type.
@@ -414,6 +554,17 @@ mod tests {
         }
     }
 
+    impl Stage {
+        fn for_all(&self, bound: &Arc<Bound>) -> Render {
+            let rendering = Rendering {
+                engine: self.engine.clone(),
+                bound: bound.clone(),
+                dialect: Dialect::graphql(),
+            };
+            rendering.for_all(&self.gate)
+        }
+    }
+
     #[tokio::test]
     async fn what_is_shared_asks_nobody_who_is_calling() {
         let stage = stage().await;
@@ -426,7 +577,7 @@ mod tests {
         // Once here: a response key has one type, and `message` is the same everywhere.
         let bound = stage.bound(&format!("subscription {{ roomChanged {{ {} }} }}", events.join(" ")));
         assert!(shared_rendering(&stage.types, bound.selection()).is_some());
-        let render = for_all(&stage.engine, &bound, &stage.gate);
+        let render = stage.for_all(&bound);
         for entry in entries() {
             let Rendered::Frame(frame) = render(entry.clone()).await else {
                 panic!("{entry:?} depends on the caller");
@@ -449,7 +600,7 @@ mod tests {
             let bound = stage.bound(&format!("subscription {{ {unshared} }}"));
             assert_eq!(shared_rendering(&stage.types, bound.selection()), None, "{unshared}");
             // Were it on the list by mistake, it would be found out when it asks.
-            let render = for_all(&stage.engine, &bound, &stage.gate);
+            let render = stage.for_all(&bound);
             let asks = unshared.contains("members") || unshared.contains("messages");
             if asks {
                 assert!(

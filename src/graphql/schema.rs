@@ -13,7 +13,11 @@ use crate::{
         self,
         graphql::{AccountMutation, ApiKey, Login},
     },
-    chat::graphql::{ChatMutation, ChatQuery, Message, Room, Subscription, chat},
+    ai::{
+        self,
+        graphql::{AiMutation, AiQuery, AiSubscription, Session, SessionConnection},
+    },
+    chat::graphql::{ChatMutation, ChatQuery, ChatSubscription, Message, Room, chat},
     error::{Error, Result},
     events::{
         self,
@@ -45,6 +49,7 @@ pub struct Query(
     EventQuery,
     ChatQuery,
     ModerationQuery,
+    AiQuery,
 );
 
 /// Everything that can be changed. Each takes what it acts on and one `input`, and returns what it changed.
@@ -55,7 +60,12 @@ pub struct Mutation(
     TriggerMutation,
     ChatMutation,
     ModerationMutation,
+    AiMutation,
 );
+
+/// What is told as it happens. Over WebSocket (graphql-transport-ws) or as an event stream (graphql-sse).
+#[derive(MergedObject, Default)]
+pub struct Subscription(ChatSubscription, AiSubscription);
 
 type Builder = SchemaBuilder<Query, Mutation, Described<Subscription>>;
 
@@ -67,7 +77,7 @@ pub fn engine(with_data: impl FnOnce(Builder) -> Builder) -> Engine {
         Mutation::default(),
         Described::default(),
     ));
-    Engine::new(builder, Query::default(), Mutation::default(), Subscription)
+    Engine::new(builder, Query::default(), Mutation::default(), Subscription::default())
 }
 
 /// Something with an id of its own.
@@ -85,6 +95,7 @@ pub enum Node {
     Message(Message),
     Report(Report),
     AuditEntry(AuditEntry),
+    Session(Session),
 }
 
 #[derive(Default)]
@@ -125,6 +136,7 @@ impl RootQuery {
                 Node::Message(Message::new(view, &permit))
             }
             IdKind::Report => Node::Report(Report::new(moderation::report_by_id(&permit, uuid).await?, &permit)),
+            IdKind::Session => Node::Session(Session::new(ai::session(&permit, uuid).await?, &permit)),
             IdKind::AuditEntry => {
                 Node::AuditEntry(AuditEntry::new(moderation::audit_entry(&permit, uuid).await?, &permit))
             }
@@ -145,6 +157,7 @@ fn type_name(kind: IdKind) -> &'static str {
         IdKind::Message => "Message",
         IdKind::Report => "Report",
         IdKind::AuditEntry => "AuditEntry",
+        IdKind::Session => "Session",
     }
 }
 
@@ -191,6 +204,20 @@ impl Viewer {
             profiles::own(&self.permit, loaders(ctx)).await?,
             &self.permit,
         ))
+    }
+
+    /// A session of the caller's, by its id.
+    async fn session(&self, #[graphql(desc = "The session's id.")] id: ID) -> Result<Option<Session>> {
+        Ok(Some(ai::graphql::session(&self.permit, &id).await?))
+    }
+
+    /// The caller's sessions with AI companions, newest first.
+    async fn sessions(
+        &self,
+        #[graphql(desc = "How many at most, 1 to 100.", default = 50)] first: i32,
+        #[graphql(desc = "The cursor of the entry to start after.")] after: Option<String>,
+    ) -> Result<Option<SessionConnection>> {
+        Ok(Some(ai::graphql::sessions(&self.permit, first, after).await?))
     }
 
     /// The caller's API keys, newest first.

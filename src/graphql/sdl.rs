@@ -11,6 +11,7 @@ use async_graphql::{
 };
 
 use crate::{
+    ai::graphql::SessionRole,
     event::EventKind,
     gate::rules::{self, Role, Rule, Scope},
     triggers::ConsentKind,
@@ -18,7 +19,7 @@ use crate::{
 
 /// What stands above the types: the directives of the schema and of `rest/v1.graphql`.
 const DIRECTIVES: &str = r#""Makes an operation a REST route: its method and its path below /v1; `add` puts constant members into the body."
-directive @rest(method: RestMethod!, path: String!, add: JSON) on QUERY | MUTATION
+directive @rest(method: RestMethod!, path: String!, add: JSON) on QUERY | MUTATION | SUBSCRIPTION
 "The whole JSON request body is this variable."
 directive @body on VARIABLE_DEFINITION
 "An object's members move up beside its siblings; a scalar or list takes the place of the object that holds it."
@@ -48,6 +49,7 @@ fn wire(name: &str, value: &str) -> Option<&'static str> {
         "Scope" => value.parse().ok().map(Scope::wire),
         "EventKind" => value.parse().ok().map(EventKind::wire),
         "ConsentKind" => value.parse().ok().map(ConsentKind::wire),
+        "SessionRole" => value.parse().ok().map(SessionRole::wire),
         _ => None,
     }
 }

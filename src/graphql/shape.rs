@@ -144,6 +144,18 @@ impl Shape {
         Ok(shape)
     }
 
+    /// The REST rendering of the events of a subscription: as [`Shape::rest`], and `@unwrap` takes a union too, whose
+    /// members tell what kind of event one is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shape::rest`].
+    pub fn rest_events(types: &Types, root_type: &str, selection: &SelectionSet) -> Result<Shape, String> {
+        let shape = Shape::build(types, root_type, selection, Dialect::RestEvents)?;
+        shape.root.check_names(&mut Vec::new())?;
+        Ok(shape)
+    }
+
     /// The REST rendering of one object of type `type_name` out of the data `{ node: … }`; an object of another type
     /// is [`Absent`].
     ///
@@ -462,6 +474,8 @@ fn json(value: &Value, out: &mut Vec<u8>) {
 enum Dialect {
     GraphQl,
     Rest,
+    /// As `Rest`, where each time it is one event.
+    RestEvents,
 }
 
 /// One of the selection sets that are merged under one response key.
@@ -512,7 +526,7 @@ impl Builder<'_> {
                 None => return Err(format!("there is no type {name}")),
                 Some(TypeDefKind::Enum { values }) => Kind::Enum {
                     type_name: name.clone(),
-                    wire: (self.dialect == Dialect::Rest).then(|| wire(values)),
+                    wire: (self.dialect != Dialect::GraphQl).then(|| wire(values)),
                 },
                 Some(TypeDefKind::Scalar | TypeDefKind::Input { .. }) => {
                     if parts.iter().any(|part| !part.selection.items.is_empty()) {
@@ -639,7 +653,7 @@ impl Builder<'_> {
             .ok_or_else(|| format!("{parent} has no field {name}"))?;
         let plan = self.plan(&definition.ty, parts)?;
         let has = |directive: &str| {
-            self.dialect == Dialect::Rest
+            self.dialect != Dialect::GraphQl
                 && occurrences
                     .iter()
                     .any(|occurrence| is_applied(&occurrence.field.directives, directive))
@@ -652,7 +666,9 @@ impl Builder<'_> {
             return Ok((Slot::Value(plan), false));
         }
         let base = super::types::base_name(&definition.ty);
-        if let Some(TypeDefKind::Union { .. }) = self.types.get(base).map(|definition| &definition.kind) {
+        if self.dialect == Dialect::Rest
+            && let Some(TypeDefKind::Union { .. }) = self.types.get(base).map(|definition| &definition.kind)
+        {
             return Err(format!("@unwrap on {parent}.{name}: {base} is a union"));
         }
         match plan.kind {

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use async_graphql::parser::types::OperationType;
+use async_graphql::{
+    Positioned,
+    parser::types::{OperationType, Selection},
+};
 use axum::{
     extract::{
         FromRequestParts, Request,
@@ -31,13 +34,13 @@ use crate::{
     boot::App,
     close::Close,
     error::{Error, Kind, Result},
-    gate::{Admission, Identified, Shown, Standing, callers::Caller},
+    gate::{Admission, Identified, Shown, Standing, callers::Caller, rules},
     graphql::{
         context::Request as Context,
         document::Bound,
         failure::{Failure, reported},
         http::{Answer, Format, GraphqlRequest},
-        live::Live,
+        live::{Dialect, Live, Sources, Taken},
         transport_ws::{Message, Messages, PROTOCOL, next_prefix},
     },
     presence::{Member, Stay},
@@ -321,7 +324,11 @@ struct Operation {
 }
 
 enum State {
-    Running { task: AbortHandle, kind: OperationType },
+    Running {
+        task: AbortHandle,
+        /// Whether it runs on when the client no longer listens.
+        runs_on: bool,
+    },
     Open(Box<Subscription>),
 }
 
@@ -413,9 +420,9 @@ impl Connection {
         }
         let caller = self.ends.standing().caller();
         let plan = plan_one(&self.app, request, &caller, &self.request_id);
-        let kind = match &plan {
-            Plan::Run(bound) => bound.operation().kind(),
-            Plan::Refused(_) => OperationType::Query,
+        let runs_on = match &plan {
+            Plan::Run(bound) => runs_on(bound),
+            Plan::Refused(_) => false,
         };
         let task = Task {
             app: self.app.clone(),
@@ -426,7 +433,7 @@ impl Connection {
         let task = self.tasks.spawn(task.run(plan, caller));
         self.operations.push(Operation {
             id: Some(id.into()),
-            state: State::Running { task, kind },
+            state: State::Running { task, runs_on },
         });
         Ok(())
     }
@@ -437,10 +444,7 @@ impl Connection {
             return;
         };
         match &self.operations[index].state {
-            State::Running {
-                kind: OperationType::Mutation,
-                ..
-            } => self.operations[index].id = None,
+            State::Running { runs_on: true, .. } => self.operations[index].id = None,
             State::Running { task, .. } => {
                 task.abort();
                 self.operations.swap_remove(index);
@@ -519,17 +523,26 @@ impl Connection {
     async fn deliver(&mut self, wire: &mut Wire<WebSocket>) -> Ended {
         self.look = Look::Rest;
         let mut messages = Messages::default();
-        for operation in &mut self.operations {
-            let State::Open(subscription) = &mut operation.state else {
+        let mut over = Vec::new();
+        for (index, operation) in self.operations.iter_mut().enumerate() {
+            let (State::Open(subscription), Some(id)) = (&mut operation.state, &operation.id) else {
                 continue;
             };
             match self.ends.unless(subscription.live.take()).await? {
-                Ok(deliveries) if deliveries.is_empty() => {}
-                Ok(deliveries) => {
-                    // A subscription that waits for the database is asked when this one is empty.
-                    self.look = Look::Now;
+                Ok(Taken { deliveries, end }) => {
+                    if !deliveries.is_empty() {
+                        // A subscription that waits for the database is asked when this one is empty.
+                        self.look = Look::Now;
+                    }
                     for delivery in deliveries {
                         messages.next(&subscription.prefix, |out| out.extend_from_slice(&delivery.frame));
+                    }
+                    if let Some(end) = end {
+                        match end {
+                            Ok(()) => messages.complete(id),
+                            Err(error) => messages.error(id, &[reported(error, &[], &self.request_id).into()]),
+                        }
+                        over.push(index);
                     }
                 }
                 Err(error) => {
@@ -544,11 +557,23 @@ impl Connection {
                 self.ends.unless(wire.write(messages)).await??;
             }
         }
+        for index in over.into_iter().rev() {
+            self.operations.swap_remove(index);
+        }
         if !messages.is_empty() {
             self.ends.unless(wire.write(messages)).await??;
         }
         Ok(())
     }
+}
+
+/// Whether an operation goes on for a client that no longer listens: it may be in the middle of a change.
+fn runs_on(bound: &Bound) -> bool {
+    let ends_with_caller = |item: &Positioned<Selection>| match &item.node {
+        Selection::Field(field) => rules::ENDS_WITH_CALLER.contains(&field.node.name.node.as_str()),
+        _ => false,
+    };
+    bound.operation().kind() == OperationType::Mutation && !bound.selection().items.iter().all(ends_with_caller)
 }
 
 /// What an operation takes to run beside the connection.
@@ -569,7 +594,7 @@ impl Task {
         match plan {
             Plan::Refused(failures) => Done::Answer(Answer::Refused(failures)),
             Plan::Run(bound) if bound.is_subscription() => {
-                match open(&self.app, bound, admission, None, &self.wake).await {
+                match open(&self.app, bound, admission, Dialect::graphql(), None, &self.wake).await {
                     Ok((live, stay)) => Done::Open(Box::new(live), stay),
                     Err(error) => {
                         let failure = Failure::from(reported(error, &[], &self.request_id));
@@ -594,6 +619,7 @@ pub async fn open(
     app: &App,
     bound: Bound,
     admission: Admission,
+    dialect: Dialect,
     resume: Option<&str>,
     wake: &Arc<Notify>,
 ) -> Result<(Live, Option<Stay>)> {
@@ -601,8 +627,16 @@ pub async fn open(
         id: known.member,
         username: known.username.as_str().into(),
     });
-    let live = Live::open(&app.engine, &app.types, &app.chat, bound, admission, resume, wake).await?;
-    let stay = member.map(|member| app.chat.presence().enter(live.room(), member));
+    let sources = Sources {
+        engine: &app.engine,
+        types: &app.types,
+        chat: &app.chat,
+        ai: &app.ai,
+    };
+    let live = Live::open(sources, bound, admission, dialect, resume, wake).await?;
+    let stay = member
+        .zip(live.room())
+        .map(|(member, room)| app.chat.presence().enter(room, member));
     Ok((live, stay))
 }
 

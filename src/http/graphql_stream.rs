@@ -1,4 +1,5 @@
-//! Subscriptions as event streams: graphql-sse, distinct connections.
+//! Subscriptions as event streams: graphql-sse, distinct connections, and REST's streams, which differ in what the data of
+//! an event is.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,14 +19,14 @@ use super::{
 use crate::{
     boot::App,
     chat::feed::Delivery,
-    error::Error,
-    gate::{Admission, callers::Caller},
+    error::{Error, Kind, Result},
+    gate::{Admission, Standing, callers::Caller},
     graphql::{
         document::Bound,
         event_stream::{self, COMMENT},
         failure::reported,
         http::{Answer, Format, refuse, respond, stream},
-        live::Live,
+        live::{Dialect, Live},
     },
     id::IdKind,
     presence::Stay,
@@ -39,37 +40,53 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The stream of an admitted subscription, which begins after the header `Last-Event-ID` where there is one. What refuses
 /// it is told in the stream, but for a caller who has ended.
 pub async fn subscribe(app: &App, arrived: &Arrived, bound: Bound, admission: Admission) -> Response {
-    let told = |error: Error| {
-        let error = reported(error, &[], &arrived.request_id);
-        respond(Format::EventStream, false, &[Answer::refused(error)]).map(Body::from)
-    };
-    let Caller::Member(known) = admission.caller() else {
-        return told(Error::internal("a subscription of nobody's was admitted"));
-    };
-    let standing = match app.gate.follow(known).await {
+    let standing = match stand(app, &admission).await {
         Ok(standing) => standing,
         Err(error) => return refuse(Format::EventStream, &error).map(Body::from),
     };
-    let wake = Arc::default();
-    let resume = arrived.header(&LAST_EVENT_ID).filter(|id| !id.is_empty());
-    let (live, stay) = match open(app, bound, admission, resume, &wake).await {
-        Ok(opened) => opened,
-        Err(error) => return told(error),
+    let tell = |error: &Error, out: &mut Vec<u8>| {
+        event_stream::next(out, None, |out| Answer::refused(error.clone()).write(out));
     };
-    let subscription = Subscription {
-        ends: Ends::new(standing, &app.draining),
-        live,
-        _stay: stay,
-        wake,
-        look: Look::Now,
-        quiet_until: Instant::now(),
-        request_id: arrived.request_id.clone(),
-    };
-    let events = unfold(Some(subscription), async |subscription| {
-        let (events, subscription) = subscription?.next().await?;
-        Some((Ok::<_, Infallible>(events), subscription))
-    });
-    stream().map(|()| Body::from_stream(events))
+    match Subscription::open(app, arrived, bound, admission, Dialect::graphql(), standing, tell).await {
+        Ok(subscription) => subscription.into_response(None),
+        Err(error) => {
+            let error = reported(error, &[], &arrived.request_id);
+            respond(Format::EventStream, false, &[Answer::refused(error)]).map(Body::from)
+        }
+    }
+}
+
+/// As [`subscribe`], in a dialect of REST's. The answer waits for the first event, so that what fails before is an error
+/// with a status of its own.
+///
+/// # Errors
+///
+/// What refuses the subscription, and what it fails with at first.
+pub async fn subscribe_rest(
+    app: &App,
+    arrived: &Arrived,
+    bound: Bound,
+    admission: Admission,
+    dialect: Dialect,
+) -> Result<Response> {
+    let standing = stand(app, &admission).await?;
+    let tell = |error: &Error, out: &mut Vec<u8>| event_stream::error(out, &error.rest_body());
+    let mut subscription = Subscription::open(app, arrived, bound, admission, dialect, standing, tell).await?;
+    loop {
+        match subscription.next().await {
+            Next::Quiet => {}
+            Next::Gone => return Err(Error::new(Kind::Unavailable, "the stream has ended").with("retryAfter", 1)),
+            Next::Events(events, Some(Err(error))) if events.is_empty() => return Err(error),
+            first => return Ok(subscription.into_response(Some(first))),
+        }
+    }
+}
+
+async fn stand(app: &App, admission: &Admission) -> Result<Standing> {
+    match admission.caller() {
+        Caller::Member(known) => app.gate.follow(known).await,
+        Caller::Anonymous(_) => Err(Error::internal("a subscription of nobody's was admitted")),
+    }
 }
 
 struct Subscription {
@@ -80,26 +97,64 @@ struct Subscription {
     look: Look,
     quiet_until: Instant,
     request_id: String,
+    /// Writes an error as an event.
+    tell: fn(&Error, &mut Vec<u8>),
+}
+
+/// What comes next of a subscription.
+enum Next {
+    /// Events; where nothing follows, whether it ended well.
+    Events(Bytes, Option<Result<()>>),
+    /// Nothing has come for a while.
+    Quiet,
+    /// Its caller or the server ends, after which a client may want to come again.
+    Gone,
 }
 
 impl Subscription {
-    /// What is written next, and what is left of the subscription; none where its caller or the server ends, after which
-    /// a client may want to come again.
-    async fn next(mut self) -> Option<(Bytes, Option<Self>)> {
+    async fn open(
+        app: &App,
+        arrived: &Arrived,
+        bound: Bound,
+        admission: Admission,
+        dialect: Dialect,
+        standing: Standing,
+        tell: fn(&Error, &mut Vec<u8>),
+    ) -> Result<Self> {
+        let wake = Arc::default();
+        let resume = arrived.header(&LAST_EVENT_ID).filter(|id| !id.is_empty());
+        let (live, stay) = open(app, bound, admission, dialect, resume, &wake).await?;
+        Ok(Self {
+            ends: Ends::new(standing, &app.draining),
+            live,
+            _stay: stay,
+            wake,
+            look: Look::Now,
+            quiet_until: Instant::now(),
+            request_id: arrived.request_id.clone(),
+            tell,
+        })
+    }
+
+    async fn next(&mut self) -> Next {
         loop {
             if self.ends.take_changed()
                 && let Err(error) = self.live.renew(self.ends.standing())
             {
-                let error = reported(error, &[], &self.request_id);
-                let mut last = Vec::new();
-                event_stream::next(&mut last, None, |out| Answer::refused(error).write(out));
-                event_stream::complete(&mut last);
-                return Some((last.into(), None));
+                return Next::Events(Bytes::new(), Some(Err(reported(error, &[], &self.request_id))));
             }
             if let Look::Now = self.look {
-                match self.ends.unless(self.live.take()).await.ok()? {
-                    Ok(deliveries) if deliveries.is_empty() => self.look = Look::Rest,
-                    Ok(deliveries) => return Some(self.say(events(&deliveries))),
+                let taken = match self.ends.unless(self.live.take()).await {
+                    Ok(taken) => taken,
+                    Err(_) => return Next::Gone,
+                };
+                match taken {
+                    Ok(taken) if taken.deliveries.is_empty() && taken.end.is_none() => self.look = Look::Rest,
+                    Ok(taken) => {
+                        let report = |error| reported(error, &[], &self.request_id);
+                        let end = taken.end.map(|end| end.map_err(report));
+                        return Next::Events(events(&taken.deliveries), end);
+                    }
                     Err(error) => {
                         tracing::warn!(?error, "a subscription cannot be read on");
                         self.look = Look::At(Instant::now() + ASK_AGAIN);
@@ -107,16 +162,45 @@ impl Subscription {
                 }
             }
             tokio::select! {
-                change = self.ends.change() => change.ok()?,
+                change = self.ends.change() => if change.is_err() {
+                    return Next::Gone;
+                },
                 () = self.look.wait(&self.wake) => self.look = Look::Now,
-                () = sleep_until(self.quiet_until) => return Some(self.say(Bytes::from_static(COMMENT))),
+                () = sleep_until(self.quiet_until) => {
+                    self.quiet_until = Instant::now() + KEEP_ALIVE;
+                    return Next::Quiet;
+                }
             }
         }
     }
 
-    fn say(mut self, events: Bytes) -> (Bytes, Option<Self>) {
-        self.quiet_until = Instant::now() + KEEP_ALIVE;
-        (events, Some(self))
+    /// The stream, which begins with what was taken of it before.
+    fn into_response(self, first: Option<Next>) -> Response {
+        let events = unfold((Some(self), first), async |(subscription, first)| {
+            let mut subscription = subscription?;
+            let next = match first {
+                Some(first) => first,
+                None => subscription.next().await,
+            };
+            let (events, subscription) = match next {
+                Next::Gone => return None,
+                Next::Quiet => (Bytes::from_static(COMMENT), Some(subscription)),
+                Next::Events(events, None) => {
+                    subscription.quiet_until = Instant::now() + KEEP_ALIVE;
+                    (events, Some(subscription))
+                }
+                Next::Events(events, Some(end)) => {
+                    let mut last = Vec::from(events);
+                    if let Err(error) = end {
+                        (subscription.tell)(&error, &mut last);
+                    }
+                    event_stream::complete(&mut last);
+                    (last.into(), None)
+                }
+            };
+            Some((Ok::<_, Infallible>(events), (subscription, None)))
+        });
+        stream().map(|()| Body::from_stream(events))
     }
 }
 

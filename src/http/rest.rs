@@ -10,12 +10,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, refuse, tell_budget};
+use super::{
+    Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, graphql_stream::subscribe_rest, refuse, tell_budget,
+};
 use crate::{
     boot::{App, Prepared},
     error::{Error, Kind, Result},
-    gate::{Identified, callers::Caller, rules},
-    graphql::{context::Request as Context, document::Requirement, execute::RunContext, failure::reported},
+    gate::{Admission, Identified, callers::Caller, rules},
+    graphql::{
+        context::Request as Context,
+        document::{Bound, Requirement},
+        execute::{Outcome, RunContext},
+        failure::reported,
+        http::{Format, negotiate},
+        live::Dialect,
+    },
     rest::{answer::Asked, route::Route},
 };
 
@@ -51,45 +60,76 @@ async fn answer(app: &App, arrived: &Arrived, body: Body, identified: Identified
     };
     let charged = app.gate.charge(&caller, bound.admission().root_fields, key).await;
     let context = Arc::new(Context::new(arrived.origin()));
-    let answer = match charged.admission {
-        Ok(admission) => {
-            let mut run = RunContext {
-                request_id: arrived.request_id.clone(),
-                ..Default::default()
-            };
-            run.data.insert(admission);
-            run.data.insert(context.clone());
-            let outcome = app.engine.run(&bound, run).await;
-            let asked = Asked {
-                public_url: app.sites.public(),
-                path: &asks.path,
-                query: arrived.parts.uri.query(),
-            };
-            app.rest.operations()[asks.prepared.index].answer(&outcome.data, &outcome.errors, &asked)
+    let answered = match charged.admission {
+        Ok(admission) if bound.is_subscription() => {
+            let dialect = events_of(app, asks.prepared.index);
+            subscribe_rest(app, arrived, bound, admission, dialect)
+                .await
+                .map_err(|error| reported(error, &[], &arrived.request_id))
         }
+        Ok(admission) => run(app, arrived, &asks, &bound, admission, &context).await,
         Err(error) => Err(error),
     };
-    let mut response = match answer {
-        Ok(answer) => {
-            let mut response = Body::from(answer.body).into_response();
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json; charset=utf-8"),
-            );
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            for link in answer.links {
-                if let Ok(link) = HeaderValue::try_from(link) {
-                    headers.append(header::LINK, link);
-                }
-            }
-            response
-        }
-        Err(error) => refuse(&error),
-    };
+    let mut response = answered.unwrap_or_else(|error| refuse(&error));
     tell_budget(&mut response, charged.budget.as_ref());
     change_cookie(&mut response, app, context.take_cookie(), renew);
     response
+}
+
+async fn run(
+    app: &App,
+    arrived: &Arrived,
+    asks: &Asks<'_>,
+    bound: &Bound,
+    admission: Admission,
+    context: &Arc<Context>,
+) -> Result<Response> {
+    let mut run = RunContext {
+        request_id: arrived.request_id.clone(),
+        ..Default::default()
+    };
+    run.data.insert(admission);
+    run.data.insert(context.clone());
+    let outcome = app.engine.run(bound, run).await;
+    let asked = Asked {
+        public_url: app.sites.public(),
+        path: &asks.path,
+        query: arrived.parts.uri.query(),
+    };
+    let operation = &app.rest.operations()[asks.prepared.index];
+    let answer = operation.answer(&outcome.data, &outcome.errors, &asked)?;
+    let mut response = Body::from(answer.body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for link in answer.links {
+        if let Ok(link) = HeaderValue::try_from(link) {
+            headers.append(header::LINK, link);
+        }
+    }
+    Ok(response)
+}
+
+/// How the events of a stream are written: each as its operation answers.
+fn events_of(app: &App, index: usize) -> Dialect {
+    let rest = app.rest.clone();
+    let name = rest.operations()[index].name.to_string();
+    let write = move |_: &Bound, outcome: Outcome| {
+        let asked = Asked {
+            public_url: "",
+            path: &[],
+            query: None,
+        };
+        let answer = rest.operations()[index].answer(&outcome.data, &outcome.errors, &asked);
+        answer.map_or_else(|error| error.rest_body().to_string().into_bytes(), |answer| answer.body)
+    };
+    Dialect {
+        name,
+        write: Arc::new(write),
+    }
 }
 
 /// Finds the operation, whether the caller may, and its variables, in this order: who may not learns nothing else.
@@ -98,14 +138,24 @@ async fn plan<'a>(
     arrived: &Arrived,
     body: Body,
     caller: &Caller,
-) -> Result<(Asks<'a>, crate::graphql::document::Bound, Option<String>)> {
+) -> Result<(Asks<'a>, Bound, Option<String>)> {
     let path = arrived.parts.uri.path();
     let below = path.strip_prefix("/v1").unwrap_or(path);
+    // Whether what answers, or streams, makes a change that an idempotency key is good for.
+    let changes;
     let asks = match app.rest.route(&arrived.parts.method, below) {
-        Route::Found(operation, path) => Asks {
-            prepared: &app.routes[operation.index],
-            path,
-        },
+        Route::Found(operation, path) => {
+            changes = operation.kind == OperationType::Mutation
+                && !rules::WITHOUT_IDEMPOTENCY.contains(&operation.field.as_str());
+            let stream = app
+                .rest
+                .stream_of(operation)
+                .filter(|_| negotiate(&arrived.parts.headers) == Format::EventStream);
+            Asks {
+                prepared: &app.routes[stream.unwrap_or(operation).index],
+                path,
+            }
+        }
         Route::MethodNotAllowed(methods) => {
             let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
             let error = Error::new(Kind::MethodNotAllowed, "this address does not take the method");
@@ -127,11 +177,8 @@ async fn plan<'a>(
     let bound = asks.prepared.operation.bind(variables)?;
     // Variables may have brought in what the operation has under @include.
     check(caller, &bound.admission().requirements)?;
-    let takes_key = operation.kind == OperationType::Mutation
-        && caller.member().is_some()
-        && !rules::WITHOUT_IDEMPOTENCY.contains(&operation.field.as_str());
     let key = match arrived.parts.headers.get(&IDEMPOTENCY_KEY) {
-        Some(header) if takes_key => Some(read_key(header)?),
+        Some(header) if changes && caller.member().is_some() => Some(read_key(header)?),
         _ => None,
     };
     Ok((asks, bound, key))

@@ -36,6 +36,8 @@ pub struct Rest {
     operations: Vec<Operation>,
     fragments: IndexMap<Name, Fragment>,
     pub(super) router: Router,
+    /// For each operation the index of the one that streams at its route.
+    streams: Vec<Option<usize>>,
 }
 
 /// Why the file cannot be served: one line for each operation or fragment at fault.
@@ -78,6 +80,9 @@ impl Rest {
             let loaded = file
                 .operation(operations.len(), &name, definition, comment)
                 .and_then(|operation| {
+                    if operation.kind == OperationType::Subscription {
+                        return Ok(operation);
+                    }
                     router
                         .add(&operation)
                         .map_err(|taken| match taken {
@@ -104,6 +109,7 @@ impl Rest {
                 Err(why) => errors.push(format!("fragment {name}: {why}")),
             }
         }
+        let streams = streams(&operations, &mut errors);
         if !errors.is_empty() {
             return Err(LoadError(errors));
         }
@@ -111,7 +117,13 @@ impl Rest {
             operations,
             fragments,
             router,
+            streams,
         })
+    }
+
+    /// The subscription that answers at an operation's route where the client takes events.
+    pub fn stream_of(&self, operation: &Operation) -> Option<&Operation> {
+        self.streams[operation.index].map(|index| &self.operations[index])
     }
 
     /// In the order of the file.
@@ -136,6 +148,28 @@ impl Rest {
     pub fn node_document(&self, fragment: &str) -> Option<&NodeDocument> {
         self.fragment(fragment)?.node.as_ref()
     }
+}
+
+/// Finds the operation whose route each subscription shares.
+fn streams(operations: &[Operation], errors: &mut Vec<String>) -> Vec<Option<usize>> {
+    let mut streams = vec![None; operations.len()];
+    for stream in operations {
+        if stream.kind != OperationType::Subscription {
+            continue;
+        }
+        let shares = |other: &&Operation| {
+            other.kind != OperationType::Subscription && (&other.method, &other.path) == (&stream.method, &stream.path)
+        };
+        let why = match operations.iter().find(shares) {
+            None => "no operation answers at its route where the client takes JSON".to_owned(),
+            Some(operation) => match streams[operation.index].replace(stream.index) {
+                None => continue,
+                Some(other) => format!("{} streams at its route", operations[other].name),
+            },
+        };
+        errors.push(format!("operation {}: {why}", stream.name));
+    }
+    streams
 }
 
 struct File<'a> {
@@ -179,7 +213,10 @@ impl File<'_> {
         let mut check = Check::new(self.types, &definition.variable_definitions)?;
         check.selection_set(root, &selection)?;
         check.all_used()?;
-        let shape = Shape::rest(self.types, root, &selection)?;
+        let shape = match definition.ty {
+            OperationType::Subscription => Shape::rest_events(self.types, root, &selection)?,
+            _ => Shape::rest(self.types, root, &selection)?,
+        };
         if !rest.add.is_empty() && !matches!(shape.root().kind, Kind::Object(_)) {
             return Err("`add` needs a body that is an object".to_owned());
         }
@@ -416,7 +453,9 @@ fn segments(path: &str) -> Result<Vec<Segment>, String> {
 
 fn check_method(method: &Method, ty: OperationType) -> Result<(), String> {
     match ty {
-        OperationType::Subscription => Err("a subscription is no route".to_owned()),
+        OperationType::Subscription if ![Method::GET, Method::POST].contains(method) => {
+            Err(format!("a subscription is GET or POST, not {method}"))
+        }
         OperationType::Query if *method != Method::GET => Err(format!("a query is GET, not {method}")),
         OperationType::Mutation if *method == Method::GET => Err("a mutation is not GET".to_owned()),
         _ => Ok(()),

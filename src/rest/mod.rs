@@ -26,7 +26,7 @@ use crate::graphql::shape::Shape;
 /// `rest/v1.graphql`, from which all routes come.
 pub const V1: &str = include_str!("../../rest/v1.graphql");
 
-/// One route.
+/// One route, or what streams at another's.
 #[derive(Debug)]
 pub struct Operation {
     /// Its place in [`Rest::operations`], for what others keep beside it.

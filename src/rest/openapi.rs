@@ -35,7 +35,13 @@ pub fn document(rest: &Rest, types: &Types, public_url: &str, without_keys: &[&s
     let mut paths: Map<String, Value> = Map::new();
     let mut tags: Vec<Value> = Vec::new();
     for operation in rest.operations() {
-        let described = document.operation(operation, !without_keys.contains(&operation.field.as_str()));
+        if operation.kind == OperationType::Subscription {
+            continue;
+        }
+        let mut described = document.operation(operation, !without_keys.contains(&operation.field.as_str()));
+        if let Some(stream) = rest.stream_of(operation) {
+            described["responses"]["200"]["content"]["text/event-stream"] = document.events(stream);
+        }
         let tag = json!({ "name": tag(operation) });
         if !tags.contains(&tag) {
             tags.push(tag);
@@ -370,6 +376,24 @@ impl Document<'_> {
             "description": "Done.",
             "headers": headers,
             "content": { "application/json": { "schema": schema, "example": example } },
+        })
+    }
+
+    /// The answer as it comes, for clients that take `text/event-stream`.
+    fn events(&mut self, stream: &Operation) -> Value {
+        let kind = &stream.shape.root().kind;
+        let mut parts: Vec<String> = stream.description.clone().into_iter().collect();
+        parts.push(
+            "Each event `next` has JSON of this schema; an event `error` has an error; the last event is `complete`."
+                .to_owned(),
+        );
+        json!({
+            "schema": {
+                "type": "string",
+                "description": parts.join("\n\n"),
+                "contentMediaType": "application/json",
+                "contentSchema": self.kind(kind),
+            },
         })
     }
 

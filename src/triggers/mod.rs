@@ -2,7 +2,7 @@
 //! it, in the revision that they read.
 
 use entity::{consent, member, trigger};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -48,7 +48,7 @@ names!(ConsentKind {
 });
 
 /// A trigger as members see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     pub id: Uuid,
     pub creator_id: Uuid,
@@ -108,6 +108,24 @@ pub async fn active(permit: &Permit, loaders: &Loaders, profile: Uuid) -> Result
         .into_iter()
         .filter_map(|row| permit.see(row, may_see).ok())
         .collect())
+}
+
+/// What may be used on the caller at this moment, first activated first: what they have activated, in the revision that
+/// they have read, and nothing while they pause.
+pub async fn usable(permit: &Permit) -> Result<Vec<View>> {
+    store::usable(permit, permit.member()?.member).await
+}
+
+/// Whether all of these triggers, each in its revision, may be used on a member. If so, it stays so until the end of the
+/// transaction.
+pub async fn still_usable(tx: &Tx<'_>, member: Uuid, offered: &[(Uuid, i32)]) -> Result<bool> {
+    if offered.is_empty() {
+        return Ok(true);
+    }
+    // What takes consent away holds the member or the row of the activation.
+    tx.hold_member(member).await?;
+    let usable = store::usable_revisions(tx, member).await?;
+    Ok(offered.iter().all(|offer| usable.contains(offer)))
 }
 
 /// The caller's receipts of consent, newest first.
@@ -399,6 +417,8 @@ impl Operation for Deactivate {
     type Output = member::Model;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
+        // Whatever uses triggers on the member at this moment looks again.
+        tx.revoke(self.member).await?;
         let trigger = store::lock(tx, self.id)
             .await?
             .ok_or_else(|| Error::not_found("trigger"))?;
@@ -444,6 +464,10 @@ impl Operation for SetPaused {
             Pause::Begin => ConsentKind::Paused,
             Pause::End => ConsentKind::Resumed,
         };
+        if self.pause == Pause::Begin {
+            // Whatever uses triggers on the member at this moment looks again.
+            tx.revoke(self.member).await?;
+        }
         if store::set_paused(tx, self.member, self.pause == Pause::Begin).await? {
             store::receipt(tx, self.receipt, self.member, kind, None).await?;
         }

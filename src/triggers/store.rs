@@ -73,6 +73,37 @@ pub async fn active(permit: &Permit, members: &[Uuid]) -> Result<Vec<(Uuid, View
     Ok(rows.collect::<Result<_, DbErr>>()?)
 }
 
+/// That an activation `a` of the trigger `t` by the member `m` is consent to use it now.
+const USABLE: &str =
+    "NOT m.triggers_paused AND a.revision = t.revision AND (t.is_public OR t.creator_id = a.member_id)";
+
+pub async fn usable(permit: &Permit, member: Uuid) -> Result<Vec<View>> {
+    let text = format!(
+        "SELECT {VIEW} FROM activations a JOIN triggers t ON t.id = a.trigger_id JOIN members c ON c.id = t.creator_id
+         JOIN members m ON m.id = a.member_id WHERE a.member_id = ? AND {USABLE} ORDER BY a.activated_at, a.trigger_id"
+    );
+    let statement = sql(permit.gate().backend(), &text, [member.into()]);
+    let rows = permit.read().query_all_raw(statement).await?;
+    Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
+}
+
+/// The triggers that may be used on a member, with their revisions, held until the end of the transaction.
+pub async fn usable_revisions(tx: &Tx<'_>, member: Uuid) -> Result<Vec<(Uuid, i32)>> {
+    let hold = match tx.backend() {
+        DbBackend::Postgres => " FOR SHARE OF a",
+        _ => "",
+    };
+    let text = format!(
+        "SELECT a.trigger_id, a.revision FROM activations a JOIN triggers t ON t.id = a.trigger_id
+         JOIN members m ON m.id = a.member_id WHERE a.member_id = ? AND {USABLE}{hold}"
+    );
+    let rows = tx.query_all_raw(sql(tx.backend(), &text, [member.into()])).await?;
+    let rows = rows
+        .iter()
+        .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)));
+    Ok(rows.collect::<Result<_, DbErr>>()?)
+}
+
 pub async fn list(permit: &Permit, page: Page) -> Result<Vec<View>> {
     let backend = permit.gate().backend();
     let known = permit.member()?;

@@ -1,6 +1,6 @@
 //! One operation of a document, and the same with a request's variables.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, fmt, sync::Arc};
 
 use async_graphql::{
     Name, Positioned, Value, Variables,
@@ -8,6 +8,7 @@ use async_graphql::{
         Field, FragmentDefinition, OperationDefinition, OperationType, Selection, SelectionSet, VariableDefinition,
     },
 };
+use async_graphql_value::Value as Argument;
 use serde_json::Map;
 
 use super::{
@@ -264,10 +265,17 @@ impl Bound {
     pub fn root_argument(&self, name: &str) -> Option<Value> {
         let field = self.root_field()?;
         match field.get_argument(name) {
+            Some(Positioned {
+                node: Argument::Variable(variable),
+                ..
+            }) => self.variables.get(variable).cloned(),
+            // A variable that is absent in an object leaves its member absent: null, to those who ask here.
             Some(value) => value
                 .node
                 .clone()
-                .into_const_with(|variable| self.variables.get(&variable).cloned().ok_or(()))
+                .into_const_with(|variable| {
+                    Ok::<_, Infallible>(self.variables.get(&variable).cloned().unwrap_or_default())
+                })
                 .ok(),
             None => {
                 let definition = self.operation.types.field(&self.operation.root, &field.name.node)?;

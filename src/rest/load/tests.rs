@@ -137,7 +137,11 @@ fn each_bad_operation_says_why() {
         ),
         (
             format!("subscription Q {post} {{ messageAdded {{ id }} }}"),
-            "a subscription is no route",
+            "no operation answers at its route where the client takes JSON",
+        ),
+        (
+            "subscription Q @rest(method: PUT, path: \"/q\") { messageAdded { id } }".to_owned(),
+            "a subscription is GET or POST, not PUT",
         ),
         (
             get(&format!(" {rest} {{ a: viewer {{ email }} b: viewer {{ email }} }}")),
@@ -308,6 +312,41 @@ fn each_bad_operation_says_why() {
     ] {
         assert_eq!(errors(&source), [format!("operation Q: {why}")], "{source}");
     }
+}
+
+#[test]
+fn a_subscription_streams_at_the_route_of_another_operation() {
+    let generate = "mutation G($input: GenerateInput! @body) @rest(method: POST, path: \"/g\") \
+                    { generate(input: $input) @unwrap { response } }";
+    let stream = |name: &str| {
+        format!(
+            "subscription {name}($input: GenerateInput! @body) @rest(method: POST, path: \"/g\") \
+             {{ generation(input: $input) @unwrap {{ ... on GenerationDelta {{ text }} \
+             ... on GeneratePayload {{ response triggers {{ name @unwrap }} }} }} }}"
+        )
+    };
+    let rest = fixtures::load(&format!("{} {generate}", stream("S"))).unwrap();
+    let (s, g) = (rest.operation("S").unwrap(), rest.operation("G").unwrap());
+    assert_eq!(rest.stream_of(g).unwrap().name, "S");
+    assert!(rest.stream_of(s).is_none());
+    let event = |event: serde_json::Value| {
+        let data = async_graphql::Value::from_json(serde_json::json!({ "generation": event })).unwrap();
+        let mut out = Vec::new();
+        s.shape.body(&[], &data, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(event(serde_json::json!({ "text": "a" })), r#"{"text":"a"}"#);
+    assert_eq!(
+        event(serde_json::json!({ "triggers": [{ "name": "t" }], "response": "a" })),
+        r#"{"response":"a","triggers":["t"]}"#
+    );
+    assert_eq!(
+        errors(&format!("{generate} {} {}", stream("S"), stream("T"))),
+        ["operation T: S streams at its route"]
+    );
+    // Which members an event has tells what it is, so they differ.
+    let both = stream("S").replace("{ text }", "{ response: text }");
+    assert_eq!(errors(&format!("{generate} {both}")).len(), 1);
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! Answers read aloud: made once for the same text and voice, kept as files, and removed with what needs them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use super::{speech::Speech, store};
+use crate::{
+    error::Result,
+    files::{Files, Kind},
+    gate::{Operation, Permit, Tx},
+    time,
+};
+
+/// How long audio stays that no turn needs: an answer may be on its way to be kept.
+const UNUSED_FOR: i64 = time::HOUR;
+
+pub struct Audio {
+    speech: Option<Speech>,
+    files: Files,
+    /// What is being made.
+    making: Mutex<HashMap<[u8; 32], Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Audio {
+    pub fn new(speech: Option<Speech>, files: Files) -> Self {
+        Self {
+            speech,
+            files,
+            making: Mutex::default(),
+        }
+    }
+
+    pub fn is_configured(&self) -> bool {
+        self.speech.is_some()
+    }
+
+    /// The file of a text that is read aloud. None where no voice is configured, or reading failed: the text stands
+    /// without it.
+    pub async fn say(&self, permit: &Permit, text: &str) -> Option<String> {
+        let speech = self.speech.as_ref()?;
+        match self.make(permit, speech, text).await {
+            Ok(name) => Some(name),
+            Err(error) => {
+                tracing::warn!(?error, "an answer was not read aloud");
+                None
+            }
+        }
+    }
+
+    async fn make(&self, permit: &Permit, speech: &Speech, text: &str) -> Result<String> {
+        let spoken = speech.key(text);
+        let turn = self.turn(spoken);
+        let _made_by_one = turn.lock().await;
+        if let Some(name) = permit.write(Touch(spoken)).await? {
+            return Ok(name);
+        }
+        let mp3 = speech.speak(text).await?;
+        let name = self.files.put(Kind::Audio, "mp3", mp3).await?;
+        let made = Made {
+            name: name.clone(),
+            spoken,
+        };
+        let kept = permit.write(made).await;
+        if kept.as_ref().ok() != Some(&name) {
+            // Another node was first, or nothing will ever name it.
+            self.remove(&[name]).await;
+        }
+        kept
+    }
+
+    /// Who makes the same takes turns.
+    fn turn(&self, spoken: [u8; 32]) -> Arc<tokio::sync::Mutex<()>> {
+        let mut making = self.making();
+        if let Some(turn) = making.get(&spoken).and_then(Weak::upgrade) {
+            return turn;
+        }
+        making.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        making.insert(spoken, Arc::downgrade(&turn));
+        turn
+    }
+
+    fn making(&self) -> MutexGuard<'_, HashMap<[u8; 32], Weak<tokio::sync::Mutex<()>>>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes files that nothing names any more. One that cannot be removed now is found by the sweep.
+    pub async fn remove(&self, names: &[String]) {
+        remove(&self.files, names).await;
+    }
+}
+
+async fn remove(files: &Files, names: &[String]) {
+    for name in names {
+        if let Err(error) = files.remove(Kind::Audio, name).await {
+            tracing::warn!(?error, "a file of audio was not removed");
+        }
+    }
+}
+
+/// Removes audio that is older than it is kept (in milliseconds; none: as long as its session), and what no turn needs.
+pub async fn sweep_audio(permit: &Permit, files: &Files, kept_for: Option<i64>) -> Result<()> {
+    let names = permit.write(Expire { kept_for }).await?;
+    remove(files, &names).await;
+    Ok(())
+}
+
+/// Those of the files that are of audio that is kept.
+pub async fn known_audio(permit: &Permit, names: &[String]) -> Result<HashSet<String>> {
+    Ok(store::known_audio(permit, names).await?.into_iter().collect())
+}
+
+struct Touch([u8; 32]);
+
+impl Operation for Touch {
+    type Output = Option<String>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<String>> {
+        store::touch_audio(tx, &self.0).await
+    }
+}
+
+struct Made {
+    name: String,
+    spoken: [u8; 32],
+}
+
+impl Operation for Made {
+    type Output = String;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<String> {
+        store::insert_audio(tx, &self.name, &self.spoken).await
+    }
+}
+
+struct Expire {
+    kept_for: Option<i64>,
+}
+
+impl Operation for Expire {
+    type Output = Vec<String>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<String>> {
+        let kept_since = self.kept_for.map(|kept_for| tx.now() - kept_for);
+        store::expire_audio(tx, kept_since, tx.now() - UNUSED_FOR).await
+    }
+}
