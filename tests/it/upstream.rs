@@ -251,8 +251,8 @@ async fn chat(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, b
     let body = shared.note(uri, &headers, &body);
     let next = || shared.chat.lock().unwrap().pop_front();
     let reply = shared.refusal(&headers).or_else(next).unwrap_or_else(|| {
-        let messages = body["messages"].as_array().into_iter().flatten();
-        let said = messages.filter(|message| message["role"] == "user").next_back();
+        let mut messages = body["messages"].as_array().into_iter().flatten();
+        let said = messages.rfind(|message| message["role"] == "user");
         let said = said.and_then(|message| message["content"].as_str()).unwrap_or_default();
         let words: Vec<_> = said.split_inclusive(' ').collect();
         Reply::stream(&[&["You said: "], words.as_slice()].concat())

@@ -70,14 +70,14 @@ impl OpenAi {
         let first = whole.min(now + self.first_token_timeout);
         let response = timeout_at(first, self.send(messages)).await;
         let response = response.map_err(|_| Failure::Late)??;
-        if response.status() != StatusCode::OK {
+        if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
         let mut body = body(response);
         let head = timeout_at(first, head(&mut body)).await;
         let head = head.map_err(|_| Failure::Late)?.map_err(|error| self.lost(error))?;
         if head.trim_ascii_start().starts_with(b"{") {
-            let body = timeout_at(whole.min(first), collect(head, body)).await;
+            let body = timeout_at(whole, collect(head, body)).await;
             let body = body.map_err(|_| Failure::Late)?.map_err(|error| self.lost(error))?;
             return self.whole(&body, on_text);
         }
@@ -140,8 +140,7 @@ impl OpenAi {
         [mut deadline, whole]: [Instant; 2],
         on_text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<String, Failure> {
-        let began_with = head.slice(..head.len().min(self.enough_to_say()));
-        let began_with = began_with.to_vec(); // the rest of its buffer need not be kept
+        let began_with = head[..head.len().min(self.enough_to_say())].to_vec();
         // Some servers leave out the blank line after the last event.
         let blank = stream::iter([Ok(Bytes::from_static(b"\n\n"))]);
         let body = stream::iter([Ok(head)]).chain(body).chain(blank);
@@ -249,7 +248,7 @@ impl OpenAi {
             text = text.replace(key.expose_secret(), &"*".repeat(key.expose_secret().len()));
         }
         text.truncate(text.floor_char_boundary(SAID));
-        text.escape_debug().to_string().into()
+        text.replace(char::is_control, " ").into()
     }
 
     /// How many bytes have to be read so that every key that begins in what is kept ends in them.
@@ -346,7 +345,7 @@ mod tests {
             max_answer_tokens: None,
         };
         let text = model.said(format!("wrong key {key}\nsorry").as_bytes()).to_string();
-        assert_eq!(text, format!("wrong key {}\\nsorry", "*".repeat(key.len())));
+        assert_eq!(text, format!("wrong key {} sorry", "*".repeat(key.len())));
         // Wherever the text is cut off.
         for before in SAID - 2 * key.len()..=SAID {
             let said = model

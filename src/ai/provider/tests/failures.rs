@@ -1,11 +1,16 @@
 //! What callers are told when a server does not do what it should, and what nobody is told.
 
 use std::{
+    future::ready,
     io::{self, Write},
-    net::Ipv4Addr,
-    sync::Mutex,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpListener;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -157,45 +162,34 @@ async fn answers_without_end_are_ended_here() {
 async fn a_model_that_does_not_begin_in_time_is_given_up() {
     let upstream = Upstream::start().await;
     let model = with_timeouts(&upstream.url(), Duration::from_millis(100), Duration::from_secs(60));
-    let (silent, _no_headers_more) = Reply::steps();
+    let (silent, _nothing) = Reply::steps();
     let (alive, keep_alive) = Reply::steps();
     keep_alive.raw(": wait\n\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n");
     let (blank, spaces) = Reply::steps();
     spaces.raw(" \n");
-    let (plain, half) = Reply::steps();
-    half.raw("{\"choices\":");
-    for (lost, reply) in [Reply::hang(), silent, alive].into_iter().enumerate() {
+    for reply in [Reply::hang(), silent, alive, blank] {
         upstream.next(reply);
         let error = ask(&model).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.message()),
-            (Kind::UpstreamFailed, "the model did not answer in time")
-        );
-        upstream.lost(lost + 1).await;
-    }
-    for (lost, reply) in [blank, plain].into_iter().enumerate() {
-        upstream.next(reply);
-        assert_eq!(
-            ask(&model).await.unwrap_err().message(),
-            "the model did not answer in time"
-        );
-        upstream.lost(lost + 4).await;
+        let told = (error.kind(), error.message());
+        assert_eq!(told, (Kind::UpstreamFailed, "the model did not answer in time"));
     }
 }
 
 #[tokio::test]
 async fn a_model_that_does_not_end_in_time_is_given_up() {
     let upstream = Upstream::start().await;
-    let (reply, steps) = Reply::steps();
-    upstream.next(reply);
-    steps.text("half");
     let model = with_timeouts(&upstream.url(), Duration::from_secs(60), Duration::from_millis(200));
-    let mut pieces = Vec::new();
-    let turn = model.begin().await.unwrap();
-    let asked = turn.ask(&[user("hi")], &mut |text| pieces.push(text.to_owned())).await;
-    assert_eq!(asked.unwrap_err().message(), "the model did not answer in time");
-    assert_eq!(pieces, ["half"]);
-    upstream.lost(1).await;
+    let (stream, half_a_stream) = Reply::steps();
+    half_a_stream.text("half");
+    let (plain, half_a_body) = Reply::steps();
+    half_a_body.raw("{\"choices\":");
+    for reply in [stream, plain] {
+        upstream.next(reply);
+        assert_eq!(
+            ask(&model).await.unwrap_err().message(),
+            "the model did not answer in time"
+        );
+    }
 }
 
 #[tokio::test]
@@ -225,6 +219,47 @@ async fn a_connection_that_cannot_be_made_is_tried_twice() {
     assert_eq!(error.message(), "the model's server cannot be reached");
     let log = format!("{error:?}");
     assert!(log.contains("refused") && !log.contains("http:"), "{log}");
+}
+
+/// Finds the upstream at the second time only.
+struct Names {
+    asked: AtomicUsize,
+    upstream: SocketAddr,
+}
+
+impl Resolve for Names {
+    fn resolve(&self, _: Name) -> Resolving {
+        let found: Addrs = Box::new([self.upstream].into_iter());
+        let found = match self.asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("no such name".into()),
+            _ => Ok(found),
+        };
+        Box::pin(ready(found))
+    }
+}
+
+#[tokio::test]
+async fn a_second_try_that_connects_is_as_good_as_the_first() {
+    let upstream = Upstream::start().await;
+    let url = url::Url::parse(&upstream.url()).unwrap();
+    let names = Arc::new(Names {
+        asked: AtomicUsize::new(0),
+        upstream: (Ipv4Addr::LOCALHOST, url.port().unwrap()).into(),
+    });
+    let client = crate::outbound::client().dns_resolver(Arc::clone(&names));
+    let model = OpenAi {
+        client: client.build().unwrap(),
+        base_url: upstream.url().replace("127.0.0.1", "upstream.test").parse().unwrap(),
+        model: "llama".to_owned(),
+        key: None,
+        timeout: Duration::from_secs(60),
+        first_token_timeout: Duration::from_secs(60),
+        temperature: None,
+        max_answer_tokens: None,
+    };
+    assert_eq!(model.ask(&[user("hi")], &mut |_| {}).await.unwrap(), "You said: hi");
+    assert_eq!(names.asked.load(Ordering::Relaxed), 2);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 /// What is logged on this thread.
