@@ -12,12 +12,26 @@ use super::{
 
 /// How long an answer of a model may take unless `timeout_seconds` says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long reaching a model's server may take unless `connect_timeout_seconds` says otherwise.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a model may take to begin unless `first_token_timeout_seconds` says otherwise.
+const DEFAULT_FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a model is told first unless `system_prompt` says otherwise.
+const DEFAULT_SYSTEM_PROMPT: &str = "You are a friendly companion in a community chat.";
+/// Fits the smallest context that servers at home give their models today, with room for the answer.
+const DEFAULT_CONTEXT_TOKENS: u32 = 8_192;
 
 /// The models that members can choose from, and the voice.
 #[derive(Clone, Debug)]
 pub struct Ai {
     /// In the order of the file, never empty: the first is the default.
     pub models: Vec<Model>,
+    /// How many calls a server of models takes at once, at least 1. Default 8.
+    pub calls_at_once: u32,
+    /// How many calls may wait for a place at a server of models; more are refused. Default 16.
+    pub calls_waiting: u32,
+    /// How long a call waits for a place. Default 10 s.
+    pub wait: Duration,
     /// None: answers have no audio.
     pub speech: Option<Speech>,
     /// The environment variables that hold keys.
@@ -29,6 +43,10 @@ pub struct Ai {
 pub struct Model {
     /// What a client's `model` says.
     pub name: String,
+    /// What the model is told first, up to 32,000 characters. Default: to be a friendly companion; none if it is empty.
+    pub system_prompt: Option<String>,
+    /// How many tokens are sent at most, the system prompt included; at least 512. Default 8,192.
+    pub context_tokens: u32,
     pub provider: Provider,
 }
 
@@ -46,6 +64,14 @@ pub enum Provider {
         api_key: Option<SecretString>,
         /// For one answer as a whole. Default 60 s.
         timeout: Duration,
+        /// For reaching the server. Default 5 s.
+        connect_timeout: Duration,
+        /// From the request to where the model begins. Default 30 s.
+        first_token_timeout: Duration,
+        /// 0 to 2. Default none: the server's own.
+        temperature: Option<f64>,
+        /// How long an answer may be; at least 1. Default none: the server's own.
+        max_answer_tokens: Option<u32>,
     },
 }
 
@@ -69,8 +95,13 @@ impl Default for Ai {
         Self {
             models: vec![Model {
                 name: "MODEL_1".to_owned(),
+                system_prompt: Some(DEFAULT_SYSTEM_PROMPT.to_owned()),
+                context_tokens: DEFAULT_CONTEXT_TOKENS,
                 provider: Provider::Scripted,
             }],
+            calls_at_once: 8,
+            calls_waiting: 16,
+            wait: Duration::from_secs(10),
             speech: None,
             key_variables: Vec::new(),
         }
@@ -83,21 +114,26 @@ pub(super) fn read_ai(
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<Ai, SettingsError> {
-    table.refuse_unknown(&["models", "speech"])?;
+    table.refuse_unknown(&["models", "speech", "calls_at_once", "calls_waiting", "wait_seconds"])?;
     let mut keys = Keys {
         environment,
         warnings,
         variables: Vec::new(),
     };
     let mut ai = Ai::default();
+    if let Some(calls) = read(table, "calls_at_once", value::whole(1..=10_000))? {
+        ai.calls_at_once = calls;
+    }
+    if let Some(calls) = read(table, "calls_waiting", value::whole(0..=10_000))? {
+        ai.calls_waiting = calls;
+    }
+    if let Some(wait) = read(table, "wait_seconds", value::timeout_seconds)? {
+        ai.wait = wait;
+    }
     if let Some(models) = table.table("models")? {
         let listed = models.keys().into_iter().map(|name| {
             let table = models.table(name)?.expect("the name is one of the table's keys");
-            let provider = read_model(&table, &mut keys)?;
-            Ok(Model {
-                name: name.to_owned(),
-                provider,
-            })
+            read_model(name, &table, &mut keys)
         });
         let listed: Vec<Model> = listed.collect::<Result<_, _>>()?;
         if !listed.is_empty() {
@@ -111,21 +147,52 @@ pub(super) fn read_ai(
     Ok(ai)
 }
 
-fn read_model(table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Provider, SettingsError> {
-    table.refuse_unknown(&["provider", "base_url", "model", "api_key_env", "timeout_seconds"])?;
+fn read_model(alias: &str, table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Model, SettingsError> {
+    table.refuse_unknown(&[
+        "provider",
+        "base_url",
+        "model",
+        "api_key_env",
+        "timeout_seconds",
+        "connect_timeout_seconds",
+        "first_token_timeout_seconds",
+        "system_prompt",
+        "temperature",
+        "context_tokens",
+        "max_answer_tokens",
+    ])?;
     let base_url = read(table, "base_url", value::base_url)?;
     let model = read(table, "model", value::text_of)?;
     let api_key = keys.read(table)?;
-    let timeout = read(table, "timeout_seconds", value::timeout_seconds)?;
-    match provider(table, &["openai", "scripted"])? {
-        "scripted" => Ok(Provider::Scripted),
-        name => Ok(Provider::OpenAi {
+    let seconds = |key, default| Ok(read(table, key, value::timeout_seconds)?.unwrap_or(default));
+    let timeout = seconds("timeout_seconds", DEFAULT_TIMEOUT)?;
+    let connect_timeout = seconds("connect_timeout_seconds", DEFAULT_CONNECT_TIMEOUT)?;
+    let first_token_timeout = seconds("first_token_timeout_seconds", DEFAULT_FIRST_TOKEN_TIMEOUT)?;
+    let system_prompt = read(table, "system_prompt", value::system_prompt)?;
+    let context_tokens = read(table, "context_tokens", value::whole(512..=10_000_000))?;
+    let max_answer_tokens = read(table, "max_answer_tokens", value::whole(1..=1_000_000))?;
+    let temperature = table.decimal("temperature")?;
+    let temperature = temperature.map(|given| given.parse(value::temperature)).transpose()?;
+    let provider = match provider(table, &["openai", "scripted"])? {
+        "scripted" => Provider::Scripted,
+        name => Provider::OpenAi {
             base_url: needed(table, "base_url", base_url, name)?,
             model: needed(table, "model", model, name)?,
             api_key,
-            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-        }),
-    }
+            timeout,
+            connect_timeout,
+            first_token_timeout,
+            temperature,
+            max_answer_tokens,
+        },
+    };
+    let system_prompt = system_prompt.unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.to_owned());
+    Ok(Model {
+        name: alias.to_owned(),
+        system_prompt: Some(system_prompt).filter(|text| !text.trim().is_empty()),
+        context_tokens: context_tokens.unwrap_or(DEFAULT_CONTEXT_TOKENS),
+        provider,
+    })
 }
 
 fn read_speech(table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Speech, SettingsError> {

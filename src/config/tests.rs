@@ -449,6 +449,7 @@ fn models_keep_the_order_of_the_file() {
         model,
         api_key,
         timeout,
+        ..
     } = &ai.models[0].provider
     else {
         panic!("not openai")
@@ -471,6 +472,131 @@ fn models_keep_the_order_of_the_file() {
     };
     assert_eq!(voice, "af_bella");
     assert_eq!(base_url.join("audio/speech"), "http://127.0.0.1:8880/v1/audio/speech");
+}
+
+#[test]
+fn what_is_not_said_of_models_has_defaults() {
+    let ai = settings(MODELS, &[("BAMBISLEEP_LLM_KEY", "hunter2")], &[]).unwrap().ai;
+    assert_eq!((ai.calls_at_once, ai.calls_waiting), (8, 16));
+    assert_eq!(ai.wait, Duration::from_secs(10));
+    let model = &ai.models[2];
+    let prompt = "You are a friendly companion in a community chat.";
+    assert_eq!(model.system_prompt.as_deref(), Some(prompt));
+    assert_eq!(model.context_tokens, 8_192);
+    let Provider::OpenAi {
+        connect_timeout,
+        first_token_timeout,
+        temperature,
+        max_answer_tokens,
+        ..
+    } = &model.provider
+    else {
+        panic!("not openai")
+    };
+    assert_eq!(*connect_timeout, Duration::from_secs(5));
+    assert_eq!(*first_token_timeout, Duration::from_secs(30));
+    assert_eq!((*temperature, *max_answer_tokens), (None, None));
+}
+
+#[test]
+fn everything_of_a_model_can_be_said() {
+    let text = "
+[ai]
+calls_at_once = 1
+calls_waiting = 0
+wait_seconds = 2
+[ai.models.A]
+provider = 'openai'
+base_url = 'http://a'
+model = 'm'
+timeout_seconds = 90
+connect_timeout_seconds = 3
+first_token_timeout_seconds = 45
+system_prompt = \"Be brief.\\r\\nBe\\tkind.\"
+temperature = 0.75
+context_tokens = 512
+max_answer_tokens = 1
+";
+    let ai = settings(text, &[], &[]).unwrap().ai;
+    assert_eq!((ai.calls_at_once, ai.calls_waiting), (1, 0));
+    assert_eq!(ai.wait, Duration::from_secs(2));
+    let model = &ai.models[0];
+    assert_eq!(model.system_prompt.as_deref(), Some("Be brief.\nBe\tkind."));
+    assert_eq!(model.context_tokens, 512);
+    let Provider::OpenAi {
+        timeout,
+        connect_timeout,
+        first_token_timeout,
+        temperature,
+        max_answer_tokens,
+        ..
+    } = &model.provider
+    else {
+        panic!("not openai")
+    };
+    assert_eq!(
+        [*timeout, *connect_timeout, *first_token_timeout].map(|time| time.as_secs()),
+        [90, 3, 45]
+    );
+    assert_eq!((*temperature, *max_answer_tokens), (Some(0.75), Some(1)));
+    for (written, temperature) in [("0", 0.0), ("2", 2.0), ("'1.5'", 1.5), ("1_0e-1", 1.0)] {
+        let text = text.replace("0.75", written);
+        let ai = settings(&text, &[], &[]).unwrap().ai;
+        let Provider::OpenAi { temperature: read, .. } = &ai.models[0].provider else {
+            panic!("not openai")
+        };
+        assert_eq!(*read, Some(temperature), "{written}");
+    }
+    let silent = settings(&text.replace("Be brief.\\r\\nBe\\tkind.", " "), &[], &[])
+        .unwrap()
+        .ai;
+    assert_eq!(silent.models[0].system_prompt, None);
+}
+
+#[test]
+fn bad_values_of_models_are_named() {
+    let seconds = "must be a whole number of seconds from 1 to 3600";
+    let at_once = "must be a whole number from 1 to 10000";
+    let temperature = "must be a number from 0 to 2";
+    let context = "must be a whole number from 512 to 10000000";
+    let long = format!("'{}'", "x".repeat(32_001));
+    for (key, value, why) in [
+        ("ai.calls_at_once", "0", at_once),
+        ("ai.calls_at_once", "-1", at_once),
+        ("ai.calls_at_once", "1.5", "a value of type float does not fit here"),
+        ("ai.calls_waiting", "-1", "must be a whole number from 0 to 10000"),
+        ("ai.wait_seconds", "0", seconds),
+        ("ai.wait_seconds", "nan", "a value of type float does not fit here"),
+        ("ai.models.A.connect_timeout_seconds", "0", seconds),
+        ("ai.models.A.connect_timeout_seconds", "-5", seconds),
+        ("ai.models.A.first_token_timeout_seconds", "3601", seconds),
+        ("ai.models.A.first_token_timeout_seconds", "'soon'", seconds),
+        ("ai.models.A.temperature", "nan", temperature),
+        ("ai.models.A.temperature", "inf", temperature),
+        ("ai.models.A.temperature", "-0.1", temperature),
+        ("ai.models.A.temperature", "2.01", temperature),
+        ("ai.models.A.temperature", "'hot'", temperature),
+        ("ai.models.A.temperature", "true", temperature),
+        ("ai.models.A.temperature", "[1.0]", "takes one value, not an array"),
+        ("ai.models.A.context_tokens", "511", context),
+        ("ai.models.A.context_tokens", "-1", context),
+        (
+            "ai.models.A.max_answer_tokens",
+            "0",
+            "must be a whole number from 1 to 1000000",
+        ),
+        ("ai.models.A.system_prompt", &long, "must have 32000 characters at most"),
+        (
+            "ai.models.A.system_prompt",
+            "\"a\\u0000b\"",
+            "must not have control characters",
+        ),
+    ] {
+        // Checked where the provider does not need it, too.
+        let text = format!("ai.models.A.provider = 'scripted'\n{key} = {value}");
+        let message = in_file(&text);
+        assert_eq!(message, format!("{key} (bambisleep.toml line 2): {why}"), "{value}");
+    }
 }
 
 #[test]

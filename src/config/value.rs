@@ -4,6 +4,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -94,6 +95,15 @@ impl BaseUrl {
     }
 }
 
+impl FromStr for BaseUrl {
+    type Err = String;
+
+    /// The error completes a sentence that begins with what the text is, and does not quote it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        base_url(text)
+    }
+}
+
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -135,6 +145,39 @@ pub(super) fn text_of(text: &str) -> Result<String, String> {
 pub(super) fn number(text: &str) -> Result<u32, String> {
     text.parse()
         .map_err(|_| format!("must be a whole number from 0 to {}", u32::MAX))
+}
+
+/// A whole number of a range.
+pub(super) fn whole(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+/// How freely a model chooses its words. Source of the range: the OpenAI API.
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=2.0).contains(&number) => Ok(number),
+        _ => Err("must be a number from 0 to 2".to_owned()),
+    }
+}
+
+/// What a model is told first; may be empty.
+pub(super) fn system_prompt(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 32_000;
+    let text = text.replace("\r\n", "\n");
+    if text.chars().count() > LONGEST {
+        return Err(format!("must have {LONGEST} characters at most"));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\t' && c != '\n') {
+        return Err("must not have control characters".to_owned());
+    }
+    Ok(text)
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {

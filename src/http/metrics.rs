@@ -7,7 +7,11 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{boot::Failed, gate::STATEMENTS};
+use crate::{
+    ai::provider::{CALLS, FIRST_TOKEN},
+    boot::Failed,
+    gate::STATEMENTS,
+};
 
 /// How many HTTP requests were answered, by `surface` (`graphql`, `rest`, `other`) and `status`.
 pub const REQUESTS: &str = "bambisleep_http_requests_total";
@@ -26,6 +30,12 @@ pub async fn listen(bind: SocketAddr, draining: CancellationToken) -> Result<(),
     metrics::describe_counter!(
         STATEMENTS,
         "SQL statements run for requests and by the node itself, transactions' own left out"
+    );
+    metrics::describe_counter!(CALLS, "calls of language models");
+    metrics::describe_histogram!(
+        FIRST_TOKEN,
+        metrics::Unit::Seconds,
+        "time from asking a language model to the first text of its answer"
     );
     let listener = TcpListener::bind(bind)
         .await

@@ -26,4 +26,5 @@ mod rest;
 mod schema;
 mod statements;
 mod triggers;
+mod upstream;
 mod xp;
