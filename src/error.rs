@@ -242,6 +242,13 @@ impl Error {
         self
     }
 
+    /// Keeps what only the log may know.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.inner().source = Some(Arc::from(source.into()));
+        self
+    }
+
     fn inner(&mut self) -> &mut Inner {
         Arc::make_mut(&mut self.0)
     }
