@@ -246,6 +246,18 @@ impl<'a> Table<'a> {
 
     /// The value of `key`, which must be a text, a whole number, a boolean or an array of such.
     pub(super) fn given(&self, key: &str) -> Result<Option<Given>, SettingsError> {
+        self.written(key, scalar)
+    }
+
+    /// As [`given`](Self::given), and the value may be a number with a fraction.
+    pub(super) fn decimal(&self, key: &str) -> Result<Option<Given>, SettingsError> {
+        self.written(key, |value| match value {
+            DeValue::Float(float) => Some(float.as_str().to_owned()),
+            value => scalar(value),
+        })
+    }
+
+    fn written(&self, key: &str, read: fn(&DeValue<'_>) -> Option<String>) -> Result<Option<Given>, SettingsError> {
         let Some(value) = self.entries.get(key) else {
             return Ok(None);
         };
@@ -254,10 +266,10 @@ impl<'a> Table<'a> {
         let written = match value.get_ref() {
             DeValue::Array(items) => items
                 .iter()
-                .map(|item| scalar(item.get_ref()))
+                .map(|item| read(item.get_ref()))
                 .collect::<Option<_>>()
                 .map(Written::List),
-            value => scalar(value).map(Written::Text),
+            value => read(value).map(Written::Text),
         };
         match written {
             Some(written) => Ok(Some(Given {

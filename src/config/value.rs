@@ -4,6 +4,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -94,6 +95,15 @@ impl BaseUrl {
     }
 }
 
+impl FromStr for BaseUrl {
+    type Err = String;
+
+    /// The error completes a sentence that begins with what the text is, and does not quote it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        base_url(text)
+    }
+}
+
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -135,6 +145,26 @@ pub(super) fn text_of(text: &str) -> Result<String, String> {
 pub(super) fn number(text: &str) -> Result<u32, String> {
     text.parse()
         .map_err(|_| format!("must be a whole number from 0 to {}", u32::MAX))
+}
+
+/// A whole number of a range.
+pub(super) fn whole(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+/// How fast a voice speaks. Source of the range: the OpenAI API.
+pub(super) fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.25..=4.0).contains(&number) => Ok(number),
+        _ => Err("must be a number from 0.25 to 4".to_owned()),
+    }
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
