@@ -1,6 +1,7 @@
 //! The server behind BambiSleep.Chat: one GraphQL schema in three dialects. ARCHITECTURE.md is the map.
 
 pub mod accounts;
+pub mod ai;
 pub mod boot;
 pub mod chat;
 pub mod chat_socket;

@@ -1,0 +1,3 @@
+//! AI companions.
+
+pub mod speech;
