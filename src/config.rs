@@ -27,7 +27,7 @@ use self::{
     source::{Environment, File, Given},
 };
 pub use self::{
-    ai::{Ai, Model, Provider, Speech},
+    ai::{Ai, Model, Provider, Speech, SpeechProvider},
     value::{BaseUrl, Database, WebOrigin},
 };
 use crate::words::Words;

@@ -75,19 +75,40 @@ pub enum Provider {
     },
 }
 
-/// What reads answers aloud.
+/// What reads answers aloud, and within which limits.
 #[derive(Clone, Debug)]
-pub enum Speech {
+pub struct Speech {
+    pub provider: SpeechProvider,
+    /// For one text as a whole, from when it is its turn; the same again is how long it may wait for that. Default 60 s.
+    pub timeout: Duration,
+    /// How many texts are read at once; the others wait. 1 to 64, default 2.
+    pub calls_at_once: u32,
+    /// How long audio is kept after it was made; none: as long as the session that it belongs to. Default 30 days.
+    pub keep: Option<Duration>,
+}
+
+/// What makes audio of a text.
+#[derive(Clone, Debug)]
+pub enum SpeechProvider {
     /// `POST {base_url}/audio/speech`.
     OpenAi {
         base_url: BaseUrl,
         model: String,
         voice: String,
+        /// How fast the voice speaks, as the JSON number to send, 0.25 to 4; none: the server decides.
+        speed: Option<f64>,
         /// Sent as a Bearer token, if there is one.
         api_key: Option<SecretString>,
+        /// What goes in one request, in Unicode characters: longer texts are read in pieces. 100 to 1,000,000,
+        /// default 4,096, which is OpenAI's limit.
+        max_characters: usize,
     },
     /// A program that takes text on stdin and gives WAV on stdout; started without a shell.
-    Command { program: String, arguments: Vec<String> },
+    Command {
+        /// An absolute path, or a name to find in `PATH`.
+        program: String,
+        arguments: Vec<String>,
+    },
 }
 
 impl Default for Ai {
@@ -196,29 +217,60 @@ fn read_model(alias: &str, table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Mod
 }
 
 fn read_speech(table: &Table<'_>, keys: &mut Keys<'_>) -> Result<Speech, SettingsError> {
-    table.refuse_unknown(&["provider", "base_url", "model", "voice", "command", "api_key_env"])?;
+    table.refuse_unknown(&[
+        "provider",
+        "base_url",
+        "model",
+        "voice",
+        "speed",
+        "command",
+        "api_key_env",
+        "timeout_seconds",
+        "calls_at_once",
+        "max_characters",
+        "keep_days",
+    ])?;
     let base_url = read(table, "base_url", value::base_url)?;
     let model = read(table, "model", value::text_of)?;
     let voice = read(table, "voice", value::text_of)?;
+    let speed = table
+        .decimal("speed")?
+        .map(|given| given.parse(value::speed))
+        .transpose()?;
     let api_key = keys.read(table)?;
     let command = table.given("command")?.map(|given| command(&given)).transpose()?;
-    match provider(table, &["openai", "command"])? {
+    let max_characters = read(table, "max_characters", value::whole(100..=1_000_000))?.unwrap_or(4_096);
+    let provider = match provider(table, &["openai", "command"])? {
         name @ "command" => {
             let (program, arguments) = needed(table, "command", command, name)?;
-            Ok(Speech::Command { program, arguments })
+            SpeechProvider::Command { program, arguments }
         }
-        name => Ok(Speech::OpenAi {
+        name => SpeechProvider::OpenAi {
             base_url: needed(table, "base_url", base_url, name)?,
             model: needed(table, "model", model, name)?,
             voice: needed(table, "voice", voice, name)?,
+            speed,
             api_key,
-        }),
-    }
+            max_characters: max_characters as usize,
+        },
+    };
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let keep_days = read(table, "keep_days", value::whole(0..=36_500))?.unwrap_or(30);
+    Ok(Speech {
+        provider,
+        timeout: read(table, "timeout_seconds", value::timeout_seconds)?.unwrap_or(DEFAULT_TIMEOUT),
+        calls_at_once: read(table, "calls_at_once", value::whole(1..=64))?.unwrap_or(2),
+        keep: (keep_days > 0).then(|| DAY * keep_days),
+    })
 }
 
+/// The program and its arguments. It runs in another folder than the server, so that a relative path would mislead.
 fn command(given: &Given) -> Result<(String, Vec<String>), SettingsError> {
     let mut words = given.array()?.into_iter();
     match words.next() {
+        Some(program) if program.contains('/') && !program.starts_with('/') => {
+            Err(given.error("must begin with a name to find in PATH or an absolute path"))
+        }
         Some(program) if !program.trim().is_empty() => Ok((program, words.collect())),
         _ => Err(given.error("must begin with the program to start")),
     }

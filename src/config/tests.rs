@@ -467,11 +467,22 @@ fn models_keep_the_order_of_the_file() {
     };
     assert!(api_key.is_none());
     assert_eq!(*timeout, Duration::from_secs(60));
-    let Some(Speech::OpenAi { voice, base_url, .. }) = &ai.speech else {
-        panic!("no speech")
+    let speech = ai.speech.expect("speech is configured");
+    let SpeechProvider::OpenAi {
+        voice,
+        base_url,
+        speed,
+        max_characters,
+        ..
+    } = &speech.provider
+    else {
+        panic!("not openai")
     };
     assert_eq!(voice, "af_bella");
     assert_eq!(base_url.join("audio/speech"), "http://127.0.0.1:8880/v1/audio/speech");
+    assert_eq!((*speed, *max_characters), (None, 4096));
+    assert_eq!((speech.timeout, speech.calls_at_once), (Duration::from_secs(60), 2));
+    assert_eq!(speech.keep, Some(Duration::from_secs(30 * 86_400)));
 }
 
 #[test]
@@ -618,11 +629,28 @@ fn a_key_that_is_not_set_is_a_warning_and_a_bad_one_an_error() {
 #[test]
 fn speech_can_be_a_command() {
     let text = "[ai.speech]\nprovider = 'command'\ncommand = ['espeak-ng', '--stdin', '--stdout']";
-    let Some(Speech::Command { program, arguments }) = settings(text, &[], &[]).unwrap().ai.speech else {
+    let speech = settings(text, &[], &[]).unwrap().ai.speech.unwrap();
+    let SpeechProvider::Command { program, arguments } = speech.provider else {
         panic!("not a command")
     };
     assert_eq!(program, "espeak-ng");
     assert_eq!(arguments, ["--stdin", "--stdout"]);
+}
+
+#[test]
+fn speech_has_limits_that_can_be_set() {
+    let text = "[ai.speech]\nprovider = 'openai'\nbase_url = 'http://a'\nmodel = 'm'\nvoice = 'v'\n\
+                speed = 1.25\ntimeout_seconds = 7\ncalls_at_once = 5\nmax_characters = 500\nkeep_days = 0";
+    let speech = settings(text, &[], &[]).unwrap().ai.speech.unwrap();
+    assert_eq!((speech.timeout, speech.calls_at_once), (Duration::from_secs(7), 5));
+    assert_eq!(speech.keep, None);
+    let SpeechProvider::OpenAi {
+        speed, max_characters, ..
+    } = speech.provider
+    else {
+        panic!("not openai")
+    };
+    assert_eq!((speed, max_characters), (Some(1.25), 500));
 }
 
 #[test]
@@ -693,6 +721,30 @@ fn faults_of_models_and_speech_are_named() {
         (
             "[ai.speech]\nprovider = 'command'\ncommand = []",
             "ai.speech.command (bambisleep.toml line 3): must begin with the program to start",
+        ),
+        (
+            "[ai.speech]\nprovider = 'command'\ncommand = ['bin/piper']",
+            "ai.speech.command (bambisleep.toml line 3): must begin with a name to find in PATH or an absolute path",
+        ),
+        (
+            "[ai.speech]\nspeed = 5",
+            "ai.speech.speed (bambisleep.toml line 2): must be a number from 0.25 to 4",
+        ),
+        (
+            "[ai.speech]\nspeed = nan",
+            "ai.speech.speed (bambisleep.toml line 2): must be a number from 0.25 to 4",
+        ),
+        (
+            "[ai.speech]\nmax_characters = 99",
+            "ai.speech.max_characters (bambisleep.toml line 2): must be a whole number from 100 to 1000000",
+        ),
+        (
+            "[ai.speech]\nprovider = 'command'\ncommand = ['a']\ncalls_at_once = 0",
+            "ai.speech.calls_at_once (bambisleep.toml line 4): must be a whole number from 1 to 64",
+        ),
+        (
+            "[ai.speech]\nprovider = 'command'\ncommand = ['a']\nkeep_days = 1.5",
+            "ai.speech.keep_days (bambisleep.toml line 4): a value of type float does not fit here",
         ),
     ] {
         assert_eq!(in_file(text), message, "{text}");

@@ -180,6 +180,14 @@ pub(super) fn system_prompt(text: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// How fast a voice speaks. Source of the range: the OpenAI API.
+pub(super) fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.25..=4.0).contains(&number) => Ok(number),
+        _ => Err("must be a number from 0.25 to 4".to_owned()),
+    }
+}
+
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "must be true or false".to_owned())
 }
