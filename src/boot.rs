@@ -20,7 +20,8 @@ use crate::{
     config::{Settings, WebOrigin},
     doorbell::Doorbell,
     events::Render,
-    gate::{Gate, Limits, rules},
+    files::Files,
+    gate::{Gate, Limits, counted_as, rules},
     graphql::{
         context::PublicUrl,
         document::{Documents, LIMITS, Operation, Requirement},
@@ -33,6 +34,7 @@ use crate::{
     meter::{Clock, Meter},
     presence::Presence,
     rest::{self, Rest},
+    strays,
 };
 
 /// How long requests that are running may take to finish when the server ends.
@@ -60,6 +62,7 @@ pub struct App {
     pub engine: Engine,
     pub documents: Documents,
     pub types: Arc<Types>,
+    pub files: Files,
     pub rest: Arc<Rest>,
     /// One for each of REST's operations, in their order.
     pub routes: Vec<Prepared>,
@@ -177,6 +180,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     }
     raise_open_files();
     let gate = open(&settings).await?;
+    let files = Files::open(&settings)?;
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
     let public_url = PublicUrl::default();
@@ -192,6 +196,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
             .data(passwords)
             .data(render.clone())
             .data(public_url.clone())
+            .data(files.clone())
             .data(chat.clone())
     });
     let Surface {
@@ -220,6 +225,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         chat_frames: Frames::new(&engine, &gate, &rest, &documents)?,
         chat: chat.clone(),
         gate: gate.clone(),
+        files: files.clone(),
         engine,
         documents,
         types,
@@ -229,6 +235,8 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
 
     // Ends with the runtime: what is open has been closed by then.
     tokio::spawn(chat.feeds().clone().watch(presence.clone()));
+    let sweep = counted_as("strays", strays::sweep(gate.clone(), files));
+    tokio::spawn(draining.clone().run_until_cancelled_owned(sweep));
 
     let metrics = settings.metrics_bind;
     if let Some(bind) = metrics {

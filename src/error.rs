@@ -235,6 +235,13 @@ impl Error {
             .is_some_and(|error| matches!(error, sea_orm::SqlErr::UniqueConstraintViolation(_)))
     }
 
+    /// Adds what only the log may know.
+    #[must_use]
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.inner().source = Some(Arc::new(source));
+        self
+    }
+
     /// Adds a member to `details`.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -315,9 +322,9 @@ impl From<sea_orm::DbErr> for Error {
         if !is_out_of_reach(&source) {
             return Self::internal(source);
         }
-        let mut error = Self::new(Kind::Unavailable, "the database does not answer").with("retryAfter", 1);
-        error.inner().source = Some(Arc::new(source));
-        error
+        Self::new(Kind::Unavailable, "the database does not answer")
+            .with("retryAfter", 1)
+            .because(source)
     }
 }
 

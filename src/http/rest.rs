@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, refuse, tell_budget};
+use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, multipart, refuse, tell_budget};
 use crate::{
     boot::{App, Prepared},
     error::{Error, Kind, Result},
@@ -114,8 +114,11 @@ async fn plan<'a>(
         Route::NotFound => return Err(Error::new(Kind::NotFound, "no such address")),
     };
     check(caller, &asks.prepared.requirements)?;
-    let body = arrived.read_body(body).await?;
     let operation = &app.rest.operations()[asks.prepared.index];
+    let body = match operation.file() {
+        Some(file) => multipart::read_file(arrived, body, file.name()).await?,
+        None => arrived.read_body(body).await?,
+    };
     let content_type = arrived.header(&header::CONTENT_TYPE);
     let variables = operation.variables(
         &app.types,
