@@ -60,7 +60,8 @@ impl Kind {
     /// The media type of a name that [`Files::put`] could have made; none for any other text.
     pub fn media_type(self, name: &str) -> Option<&'static str> {
         let (stem, extension) = name.split_once('.')?;
-        let is_made = stem.len() == 2 * NAME_BYTES && stem.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_made =
+            stem.len() == 2 * NAME_BYTES && stem.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let known = self.extensions().iter().find(|(known, _)| *known == extension);
         known.filter(|_| is_made).map(|(_, media_type)| *media_type)
     }
@@ -147,8 +148,14 @@ impl Files {
     /// `UNAVAILABLE` where the store does not take it.
     pub async fn put(&self, kind: Kind, extension: &'static str, bytes: Bytes) -> Result<String> {
         let name = new_name(extension);
-        debug_assert!(kind.media_type(&name).is_some(), "{extension} is no extension of {kind:?}");
-        self.store.put(&location(kind, &name), bytes.into()).await.map_err(failed)?;
+        debug_assert!(
+            kind.media_type(&name).is_some(),
+            "{extension} is no extension of {kind:?}"
+        );
+        self.store
+            .put(&location(kind, &name), bytes.into())
+            .await
+            .map_err(failed)?;
         Ok(name)
     }
 

@@ -119,7 +119,9 @@ pub fn variables_with_files(
     // Within a variable there is no place that is not looked at.
     let is_taken = |pointer: &str| {
         let name = pointer.split('/').nth(1);
-        definitions.iter().any(|definition| Some(definition.node.name.node.as_str()) == name)
+        definitions
+            .iter()
+            .any(|definition| Some(definition.node.name.node.as_str()) == name)
     };
     if let Some((pointer, _)) = files.iter().find(|(pointer, _)| !is_taken(pointer)) {
         let message = format!("{pointer} is a file, and the operation has no such variable");

@@ -79,7 +79,10 @@ async fn answer(files: &Files, kind: Kind, request: &Parts) -> Result<Response> 
             Ok(whole(opened.info, media_type, &etag).map(|()| Body::from_stream(opened.bytes)))
         }
         Wanted::Part(range) => {
-            let opened = files.get(kind, name, Some(range.clone())).await?.ok_or_else(not_found)?;
+            let opened = files
+                .get(kind, name, Some(range.clone()))
+                .await?
+                .ok_or_else(not_found)?;
             let mut response = whole(info, media_type, &etag).map(|()| Body::from_stream(opened.bytes));
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let headers = response.headers_mut();
@@ -138,8 +141,12 @@ fn http_date(time: DateTime<Utc>) -> String {
 /// Whether the client has the file already: `If-None-Match` (RFC 9110, 13.1.2).
 fn is_listed(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).into_iter();
-    let listed = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    listed.map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    let listed = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    listed
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// Whether what the client has a part of is still the same: `If-Range` (RFC 9110, 13.1.5).

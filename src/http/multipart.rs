@@ -164,13 +164,19 @@ async fn in_time<T>(until: Instant, read: impl Future<Output = multer::Result<T>
         Ok(Err(multer::Error::StreamSizeExceeded { limit } | multer::Error::FieldSizeExceeded { limit, .. })) => {
             Err(too_large(limit as usize))
         }
-        Ok(Err(_)) => Err(Error::bad_request("", "the body is no multipart/form-data, or breaks off")),
+        Ok(Err(_)) => Err(Error::bad_request(
+            "",
+            "the body is no multipart/form-data, or breaks off",
+        )),
         Err(_) => Err(Error::bad_request("", "the body takes too long to arrive")),
     }
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(Kind::PayloadTooLarge, format!("the body, or a part of it, is over {limit} bytes"))
+    Error::new(
+        Kind::PayloadTooLarge,
+        format!("the body, or a part of it, is over {limit} bytes"),
+    )
 }
 
 /// A body a piece at a time. The parser takes in all that has come before it looks at any of it, and what comes may be

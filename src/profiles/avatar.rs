@@ -72,9 +72,7 @@ async fn keep(file: Bytes) -> Result<Picture> {
 }
 
 async fn replace(permit: &Permit, files: &Files, member: Uuid, picture: Picture) -> Result<member::Model> {
-    let name = files
-        .put(files::Kind::Avatar, picture.extension, picture.bytes)
-        .await?;
+    let name = files.put(files::Kind::Avatar, picture.extension, picture.bytes).await?;
     let operation = Replace {
         member,
         name: name.clone(),

@@ -61,9 +61,7 @@ pub fn keep(bytes: &[u8]) -> Result<Picture, Refused> {
                 Err(error) => Err(why(error)),
             }
         }
-        Some(ImageFormat::Jpeg) if jpeg_ends(bytes) => {
-            keep_decoded(JpegDecoder::new(Cursor::new(bytes)).map_err(why)?)
-        }
+        Some(ImageFormat::Jpeg) if jpeg_ends(bytes) => keep_decoded(JpegDecoder::new(Cursor::new(bytes)).map_err(why)?),
         Some(ImageFormat::Jpeg) => Err(BROKEN),
         Some(ImageFormat::WebP) => {
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(why)?;
@@ -142,7 +140,10 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut at = 0;
     let mut in_scan = false;
     loop {
-        let Some(offset) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == 0xFF)) else {
+        let Some(offset) = bytes
+            .get(at..)
+            .and_then(|rest| rest.iter().position(|byte| *byte == 0xFF))
+        else {
             return false;
         };
         // Between segments there is nothing but fill bytes.

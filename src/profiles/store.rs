@@ -221,7 +221,10 @@ pub async fn set_avatar_url(tx: &Tx<'_>, member: Uuid, url: &str) -> Result<memb
 pub async fn known_avatars(permit: &Permit, names: &[String]) -> Result<HashSet<String>> {
     let backend = permit.gate().backend();
     let text = format!("SELECT name FROM avatars WHERE {}", any_text(backend, "name"));
-    let rows = permit.read().query_all_raw(sql(backend, &text, [texts(backend, names)])).await?;
+    let rows = permit
+        .read()
+        .query_all_raw(sql(backend, &text, [texts(backend, names)]))
+        .await?;
     let names = rows.iter().map(|row| row.try_get_by_index(0));
     Ok(names.collect::<Result<_, _>>()?)
 }

@@ -113,6 +113,8 @@ const FIELDS: &[(&str, &str)] = &[
         "Mutation.updateProfile",
         "updateProfile(username: \"$username\", input: { displayName: \"new\" }) { profile { id } }",
     ),
+    // Without a file there is nothing to take: who may is told so.
+    ("Mutation.uploadAvatar", "uploadAvatar(file: $file) { profile { id } }"),
     (
         "Mutation.createTrigger",
         "createTrigger(input: { name: \"new$number\", content: \"c\" }) { trigger { id } }",

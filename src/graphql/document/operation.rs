@@ -164,8 +164,7 @@ impl Operation {
         files: &[(String, Bytes)],
         spelling: Spelling,
     ) -> Result<Bound, Error> {
-        let variables =
-            coerce::variables_with_files(&self.types, self.variable_definitions(), given, files, spelling)?;
+        let variables = coerce::variables_with_files(&self.types, self.variable_definitions(), given, files, spelling)?;
         self.bind(variables)
     }
 
