@@ -122,7 +122,7 @@ pub const TABLE: &[(Kind, &str, u16, &str)] = &[
         Kind::UnsupportedMediaType,
         "UNSUPPORTED_MEDIA_TYPE",
         415,
-        "The body does not say that it is JSON.",
+        "The body does not say that it is JSON, or multipart where a file is taken.",
     ),
     (
         Kind::RateLimited,

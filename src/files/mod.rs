@@ -131,6 +131,8 @@ impl Files {
         let store = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
             .with_retry(retries)
+            // One at a time is all that is removed, and not everything that speaks S3 knows how to remove many.
+            .with_disable_bulk_delete(true)
             .build()
             .map_err(|why| format!("files_url: the bucket {bucket} cannot be used: {why}"))?;
         let prefix = Location::parse(prefix).map_err(|why| format!("files_url: {why}"))?;

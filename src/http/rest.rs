@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, multipart, refuse, tell_budget};
+use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, discard, graphql::read_key, multipart, refuse, tell_budget};
 use crate::{
     boot::{App, Prepared},
     error::{Error, Kind, Result},
@@ -113,7 +113,10 @@ async fn plan<'a>(
         }
         Route::NotFound => return Err(Error::new(Kind::NotFound, "no such address")),
     };
-    check(caller, &asks.prepared.requirements)?;
+    if let Err(error) = check(caller, &asks.prepared.requirements) {
+        discard(body).await;
+        return Err(error);
+    }
     let operation = &app.rest.operations()[asks.prepared.index];
     let body = match operation.file() {
         Some(file) => multipart::read_file(arrived, body, file.name()).await?,

@@ -133,12 +133,18 @@ fn png_header(width: u32, height: u32, after: &[Vec<u8>]) -> Vec<u8> {
 fn bombs_are_told_by_their_headers() {
     let data = chunk(b"IDAT", &[0x78, 0x9C, 0x03, 0, 0, 0, 0, 1]);
     assert_eq!(
-        keep(&png_header(20_000, 20_000, &[data.clone()])).unwrap_err(),
+        keep(&png_header(20_000, 20_000, std::slice::from_ref(&data))).unwrap_err(),
         TOO_LARGE
     );
-    assert_eq!(keep(&png_header(4_097, 4_096, &[data.clone()])).unwrap_err(), TOO_LARGE);
+    assert_eq!(
+        keep(&png_header(4_097, 4_096, std::slice::from_ref(&data))).unwrap_err(),
+        TOO_LARGE
+    );
     // Within the limit it is looked at, and found to end too early.
-    assert_eq!(keep(&png_header(4_096, 4_096, &[data.clone()])).unwrap_err(), BROKEN);
+    assert_eq!(
+        keep(&png_header(4_096, 4_096, std::slice::from_ref(&data))).unwrap_err(),
+        BROKEN
+    );
     let frames = chunk(b"acTL", &[0, 0, 0, 9, 0, 0, 0, 0]);
     assert_eq!(keep(&png_header(10, 10, &[frames, data])).unwrap_err(), ANIMATED);
 }

@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Answer, Caller, PASSWORD, Server, eventually, send},
+    harness::{Answer, Caller, PASSWORD, Server, clustered, eventually, send},
     openapi::Samples,
 };
 
@@ -19,10 +19,10 @@ const UPLOAD: &str = "mutation ($file: Upload!) { uploadAvatar(file: $file) { pr
 const LARGEST: usize = 5 * 1024 * 1024;
 
 /// A part of a body: its name, whether it is a file, and what is in it.
-type Part<'a> = (&'a str, bool, &'a [u8]);
+pub type Part<'a> = (&'a str, bool, &'a [u8]);
 
 /// A request with a body of parts.
-fn with_parts(request: RequestBuilder, parts: &[Part<'_>]) -> RequestBuilder {
+pub fn with_parts(request: RequestBuilder, parts: &[Part<'_>]) -> RequestBuilder {
     let mut body = Vec::new();
     for (name, is_file, bytes) in parts {
         // What the client says of a file is not believed.
@@ -49,7 +49,7 @@ fn operations() -> Vec<u8> {
 
 const MAP: &[u8] = br#"{"0": ["variables.file"]}"#;
 
-fn over_graphql(caller: &Caller<'_>, file: &[u8]) -> RequestBuilder {
+pub fn over_graphql(caller: &Caller<'_>, file: &[u8]) -> RequestBuilder {
     let parts: [Part<'_>; 3] = [
         ("operations", false, &operations()),
         ("map", false, MAP),
@@ -70,7 +70,7 @@ async fn upload(caller: &Caller<'_>, file: &[u8]) -> String {
 }
 
 /// Red on the left, blue on the right.
-fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+pub fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let pixels = RgbImage::from_fn(width, height, |x, _| match x < width / 2 {
         true => Rgb([220, 20, 20]),
         false => Rgb([20, 20, 220]),
@@ -575,9 +575,9 @@ async fn a_multipart_request_is_as_its_specification_says() {
     let text = json!({ "query": UPLOAD, "variables": { "file": "text" } })
         .to_string()
         .into_bytes();
-    let other = "mutation ($file: URL, $n: Int) { logout { success } }";
+    let other = "query ($n: String!) { profile(username: $n) { id } }";
     let unnamed = json!({ "query": "mutation { logout { success } }", "variables": { "file": null } }).to_string();
-    let no_file = json!({ "query": other, "variables": { "file": null, "n": null } }).to_string();
+    let no_file = json!({ "query": other, "variables": { "n": null } }).to_string();
     for parts in [
         &[][..],
         &[operations],
@@ -758,4 +758,133 @@ async fn files_may_be_in_a_folder_of_their_own() {
     assert_eq!(status(&server, &avatar).await, 200);
     assert_eq!(std::fs::read_dir(folder.join("avatars")).unwrap().count(), 1);
     assert!(files(&server).is_empty());
+}
+
+/// As much of S3 as the server uses: what there is in the one bucket, by key.
+mod bucket {
+    use std::{
+        collections::BTreeMap,
+        sync::{Arc, Mutex},
+    };
+
+    use axum::{
+        Router,
+        body::{Body, Bytes},
+        extract::{Request, State},
+        http::{Method, Response, header},
+    };
+
+    pub type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
+
+    /// Its address, and what is in it.
+    pub async fn start() -> (String, Objects) {
+        let objects = Objects::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(answer).with_state(objects.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (format!("http://{address}"), objects)
+    }
+
+    async fn answer(State(objects): State<Objects>, request: Request) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let mut objects = objects.lock().unwrap();
+        let signature = parts.headers[header::AUTHORIZATION].to_str().unwrap();
+        assert!(signature.contains("Credential=key-of-the-test/"), "{signature}");
+        let key = parts.uri.path().strip_prefix("/bucket/").unwrap_or_default().to_owned();
+        let response = Response::builder()
+            .header(header::ETAG, "\"e\"")
+            .header(header::LAST_MODIFIED, "Wed, 21 Oct 2015 07:28:00 GMT");
+        match parts.method {
+            Method::PUT => {
+                objects.insert(key, body);
+                response.body(Body::empty()).unwrap()
+            }
+            Method::DELETE => {
+                objects.remove(&key);
+                response.status(204).body(Body::empty()).unwrap()
+            }
+            _ if key.is_empty() => {
+                assert!(parts.uri.query().unwrap().contains("list-type=2"));
+                let entries: String = objects
+                    .iter()
+                    .map(|(key, bytes)| {
+                        let size = bytes.len();
+                        format!(
+                            "<Contents><Key>{key}</Key><LastModified>2015-10-21T07:28:00.000Z</LastModified><ETag>e</ETag><Size>{size}</Size></Contents>"
+                        )
+                    })
+                    .collect();
+                let list = format!("<ListBucketResult>{entries}</ListBucketResult>");
+                response.body(Body::from(list)).unwrap()
+            }
+            _ => match (objects.get(&key), parts.headers.get(header::RANGE)) {
+                (None, _) => response.status(404).body(Body::empty()).unwrap(),
+                (Some(bytes), Some(range)) => {
+                    let range = range.to_str().unwrap().strip_prefix("bytes=").unwrap();
+                    let (start, end) = range.split_once('-').unwrap();
+                    let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+                    let place = format!("bytes {start}-{end}/{}", bytes.len());
+                    let response = response.status(206).header(header::CONTENT_RANGE, place);
+                    response.body(Body::from(bytes.slice(start..=end))).unwrap()
+                }
+                (Some(bytes), None) => {
+                    let response = response.header(header::CONTENT_LENGTH, bytes.len());
+                    let body = if parts.method == Method::HEAD {
+                        Body::empty()
+                    } else {
+                        Body::from(bytes.clone())
+                    };
+                    response.body(body).unwrap()
+                }
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_may_be_in_a_bucket_that_nodes_share() {
+    let (endpoint, objects) = bucket::start().await;
+    let stray = format!("chat/avatars/{}.png", "0".repeat(32));
+    objects.lock().unwrap().insert(stray.clone(), "p".into());
+    let options = || {
+        Server::options()
+            .set("BAMBISLEEP_FILES_URL", "s3://bucket/chat")
+            .set("AWS_ENDPOINT", &endpoint)
+            .set("AWS_ALLOW_HTTP", "true")
+            .set("AWS_REGION", "nowhere-1")
+            .set("AWS_ACCESS_KEY_ID", "key-of-the-test")
+            .set("AWS_SECRET_ACCESS_KEY", "secret")
+    };
+    let server = options().start().await;
+    eventually("the stray file is gone", async || {
+        !objects.lock().unwrap().contains_key(&stray)
+    })
+    .await;
+    let alice = server.member("alice").await;
+    let url = upload(&alice, &picture(64, 64, ImageFormat::Png)).await;
+    let path = url.strip_prefix(&server.url("")).unwrap();
+    let key = format!("chat{path}");
+    let kept = objects.lock().unwrap()[&key].clone();
+    let served = fetch(&server, &url, &[]).await;
+    assert_eq!(served.headers()["last-modified"], "Wed, 21 Oct 2015 07:28:00 GMT");
+    assert_eq!(served.bytes().await.unwrap(), kept);
+    let part = fetch(&server, &url, &[("range", "bytes=3-9")]).await;
+    assert_eq!(
+        (part.status().as_u16(), part.bytes().await.unwrap()),
+        (206, kept.slice(3..10))
+    );
+    let again = upload(&alice, &picture(32, 32, ImageFormat::Png)).await;
+    assert_eq!(status(&server, &url).await, 404);
+    assert_eq!(objects.lock().unwrap().len(), 1);
+    assert!(files(&server).is_empty());
+    assert_eq!(status(&server, &again).await, 200);
+    // Another node serves the same.
+    let other = options().place(&server.place).start();
+    if clustered() {
+        let path = again.strip_prefix(&server.url("")).unwrap();
+        let other = other.await;
+        assert_eq!(status(&other, &other.url(path)).await, 200);
+    }
 }
