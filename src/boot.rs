@@ -22,7 +22,7 @@ use crate::{
     doorbell::Doorbell,
     events::Render,
     files::Files,
-    gate::{Gate, Limits, rules},
+    gate::{Gate, Limits, counted_as, rules},
     graphql::{
         context::PublicUrl,
         document::{Documents, LIMITS, Operation, Requirement},
@@ -35,6 +35,7 @@ use crate::{
     meter::{Clock, Meter},
     presence::Presence,
     rest::{self, Rest},
+    strays,
 };
 
 /// How long requests that are running may take to finish when the server ends.
@@ -59,11 +60,11 @@ pub struct App {
     pub gate: Gate,
     pub chat: Arc<Chat>,
     pub ai: Ai,
-    pub files: Files,
     pub chat_frames: Frames,
     pub engine: Engine,
     pub documents: Documents,
     pub types: Arc<Types>,
+    pub files: Files,
     pub rest: Arc<Rest>,
     /// One for each of REST's operations, in their order.
     pub routes: Vec<Prepared>,
@@ -181,6 +182,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     }
     raise_open_files();
     let gate = open(&settings).await?;
+    let files = Files::open(&settings)?;
     let passwords = Passwords::new(std::thread::available_parallelism().map_or(1, usize::from));
     let render = Render::default();
     let public_url = PublicUrl::default();
@@ -190,7 +192,6 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         None => Presence::memory(),
     });
     let chat = Arc::new(Chat::new(&gate, presence.clone()));
-    let files = Files::open(&settings)?;
     let ai = Ai::new(&settings.ai, &files)?;
     let engine = schema::engine(|builder| {
         builder
@@ -199,6 +200,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
             .data(passwords)
             .data(render.clone())
             .data(public_url.clone())
+            .data(files.clone())
             .data(chat.clone())
     });
     let Surface {
@@ -227,8 +229,8 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         chat_frames: Frames::new(&engine, &gate, &rest, &documents)?,
         chat: chat.clone(),
         ai,
-        files,
         gate: gate.clone(),
+        files: files.clone(),
         engine,
         documents,
         types,
@@ -238,6 +240,9 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
 
     // Ends with the runtime: what is open has been closed by then.
     tokio::spawn(chat.feeds().clone().watch(presence.clone()));
+    let audio_kept = settings.ai.speech.as_ref().and_then(|speech| speech.keep);
+    let sweep = counted_as("strays", strays::sweep(gate.clone(), files, audio_kept));
+    tokio::spawn(draining.clone().run_until_cancelled_owned(sweep));
 
     let metrics = settings.metrics_bind;
     if let Some(bind) = metrics {

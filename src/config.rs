@@ -28,7 +28,7 @@ use self::{
 };
 pub use self::{
     ai::{Ai, Model, Provider, Speech, SpeechProvider},
-    value::{BaseUrl, Database, WebOrigin},
+    value::{BaseUrl, Database, FilesUrl, WebOrigin},
 };
 use crate::words::Words;
 
@@ -72,6 +72,14 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "DIR",
         default: Some("./data"),
         description: "The folder of the SQLite file, audio, avatars and the generated secret key",
+    },
+    Setting {
+        name: "files_url",
+        flag: "files-url",
+        env: "BAMBISLEEP_FILES_URL",
+        value_name: "URL",
+        default: None,
+        description: "Where audio and avatars are: file:///FOLDER, or s3://BUCKET/PREFIX with AWS_* variables, for nodes on several machines; without it, files in the data folder",
     },
     Setting {
         name: "database_url",
@@ -185,6 +193,8 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// The folder for everything that is on disk, relative to the working directory; it need not exist yet. Default `./data`.
     pub data_dir: PathBuf,
+    /// Where audio and avatars are. Default none: `files` in the data folder.
+    pub files: Option<FilesUrl>,
     /// Default: [`SQLITE_FILE`] in the data folder.
     pub database: Database,
     /// `redis://` or `rediss://`; may hold a password. Default none: everything stays in the process.
@@ -287,6 +297,9 @@ impl Settings {
         }
         Ok(Self {
             bind,
+            files: optional("files_url")
+                .map(|given| given.parse(value::files_url))
+                .transpose()?,
             database: match optional("database_url") {
                 Some(given) => given.parse(value::database)?,
                 None => Database::in_folder(&data_dir, SQLITE_FILE),

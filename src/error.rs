@@ -122,7 +122,7 @@ pub const TABLE: &[(Kind, &str, u16, &str)] = &[
         Kind::UnsupportedMediaType,
         "UNSUPPORTED_MEDIA_TYPE",
         415,
-        "The body does not say that it is JSON.",
+        "The body does not say that it is JSON, or multipart where a file is taken.",
     ),
     (
         Kind::RateLimited,
@@ -235,6 +235,13 @@ impl Error {
             .is_some_and(|error| matches!(error, sea_orm::SqlErr::UniqueConstraintViolation(_)))
     }
 
+    /// Adds what only the log may know.
+    #[must_use]
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.inner().source = Some(Arc::new(source));
+        self
+    }
+
     /// Adds a member to `details`.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -322,9 +329,9 @@ impl From<sea_orm::DbErr> for Error {
         if !is_out_of_reach(&source) {
             return Self::internal(source);
         }
-        let mut error = Self::new(Kind::Unavailable, "the database does not answer").with("retryAfter", 1);
-        error.inner().source = Some(Arc::new(source));
-        error
+        Self::new(Kind::Unavailable, "the database does not answer")
+            .with("retryAfter", 1)
+            .because(source)
     }
 }
 

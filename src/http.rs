@@ -33,10 +33,12 @@ use crate::{
 
 mod chat_socket;
 mod ends;
+mod files;
 mod graphql;
 mod graphql_socket;
 mod graphql_stream;
 pub mod metrics;
+mod multipart;
 mod pages;
 mod rest;
 mod site;
@@ -69,6 +71,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1", any(rest::handle))
         .route("/v1/", any(rest::handle))
         .route("/v1/{*path}", any(rest::handle))
+        .route("/audio/{name}", any(files::audio))
+        .route("/avatars/{name}", any(files::avatars))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness));
     pages::add(router)

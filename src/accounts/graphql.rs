@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     gate::{Permit, callers::Via, rules::Scope},
     graphql::{
-        context::{CookieChange, passwords, permit, permit_once, request},
+        context::{CookieChange, files, passwords, permit, permit_once, request},
         scalars::DateTime,
     },
     id::IdKind,
@@ -324,7 +324,7 @@ impl AccountMutation {
         #[graphql(desc = "Confirms it.")] input: DeleteAccountInput,
     ) -> Result<Option<DeleteAccountPayload>> {
         let origin = &request(ctx).origin;
-        accounts::delete(&permit(ctx)?, passwords(ctx), input.password, origin).await?;
+        accounts::delete(&permit(ctx)?, passwords(ctx), files(ctx), input.password, origin).await?;
         request(ctx).change_cookie(CookieChange::Clear);
         Ok(Some(DeleteAccountPayload { success: true }))
     }

@@ -13,8 +13,9 @@ use tower_sessions::{
 use uuid::Uuid;
 
 use crate::{
-    chat,
+    ai, chat,
     error::{Error, Kind, Result},
+    files::{self, Files},
     gate::{
         KEY_PREFIX, Operation, Permit, TICKET_PREFIX, Tx,
         callers::{self, LOGIN_LASTS, Via},
@@ -23,6 +24,7 @@ use crate::{
     },
     meter::TICKET_LIFETIME,
     moderation,
+    profiles::avatar,
     text::{Checks, NAME},
     time, triggers,
 };
@@ -374,9 +376,18 @@ impl Operation for SetPassword {
 /// # Errors
 ///
 /// `INVALID_CREDENTIALS` for a wrong password, `RATE_LIMITED` after too many of them.
-pub async fn delete(permit: &Permit, passwords: &Passwords, password: Password, origin: &Origin) -> Result<()> {
+pub async fn delete(
+    permit: &Permit,
+    passwords: &Passwords,
+    files: &Files,
+    password: Password,
+    origin: &Origin,
+) -> Result<()> {
     let member = confirm_password(permit, passwords, password, origin).await?;
-    permit.write(Erase { member: member.id }).await
+    for (kind, name) in permit.write(Erase { member: member.id }).await? {
+        files.discard(kind, &name).await;
+    }
+    Ok(())
 }
 
 struct Erase {
@@ -384,14 +395,22 @@ struct Erase {
 }
 
 impl Operation for Erase {
-    type Output = ();
+    /// The files that have lost their rows.
+    type Output = Vec<(files::Kind, String)>;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<(files::Kind, String)>> {
         tx.revoke(self.member).await?;
         chat::erase(tx, self.member).await?;
         moderation::erase(tx, self.member).await?;
         triggers::withdraw_all_of(tx, self.member).await?;
-        store::erase(tx, self.member).await
+        let avatar = avatar::take(tx, self.member).await?;
+        let audio = ai::delete_all_of(tx, self.member).await?;
+        store::erase(tx, self.member).await?;
+        let avatar = avatar.map(|name| (files::Kind::Avatar, name));
+        Ok(avatar
+            .into_iter()
+            .chain(audio.into_iter().map(|name| (files::Kind::Audio, name)))
+            .collect())
     }
 }
 

@@ -5,16 +5,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use chrono::{DateTime, Utc};
+
 use super::{speech::Speech, store};
 use crate::{
     error::Result,
     files::{Files, Kind},
     gate::{Operation, Permit, Tx},
-    time,
 };
-
-/// How long audio stays that no turn needs: an answer may be on its way to be kept.
-const UNUSED_FOR: i64 = time::HOUR;
 
 pub struct Audio {
     speech: Option<Speech>,
@@ -65,7 +63,7 @@ impl Audio {
         let kept = permit.write(made).await;
         if kept.as_ref().ok() != Some(&name) {
             // Another node was first, or nothing will ever name it.
-            self.remove(&[name]).await;
+            self.discard(&[name]).await;
         }
         kept
     }
@@ -86,30 +84,45 @@ impl Audio {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes files that nothing names any more. One that cannot be removed now is found by the sweep.
-    pub async fn remove(&self, names: &[String]) {
-        remove(&self.files, names).await;
+    /// Removes files that nothing names any more.
+    pub async fn discard(&self, names: &[String]) {
+        discard(&self.files, names).await;
     }
 }
 
-async fn remove(files: &Files, names: &[String]) {
+async fn discard(files: &Files, names: &[String]) {
     for name in names {
-        if let Err(error) = files.remove(Kind::Audio, name).await {
-            tracing::warn!(?error, "a file of audio was not removed");
-        }
+        files.discard(Kind::Audio, name).await;
     }
 }
 
-/// Removes audio that is older than it is kept (in milliseconds; none: as long as its session), and what no turn needs.
-pub async fn sweep_audio(permit: &Permit, files: &Files, kept_for: Option<i64>) -> Result<()> {
-    let names = permit.write(Expire { kept_for }).await?;
-    remove(files, &names).await;
+/// Removes audio from before `kept_since` (none: it is kept as long as its session), and what no turn has needed since
+/// `unused_since`, which is to be long enough ago for an answer to be kept.
+///
+/// # Errors
+///
+/// A database that does not answer.
+pub async fn expire_audio(
+    permit: &Permit,
+    files: &Files,
+    kept_since: Option<DateTime<Utc>>,
+    unused_since: DateTime<Utc>,
+) -> Result<()> {
+    let names = permit.write(Expire {
+        kept_since: kept_since.map(|time| time.timestamp_millis()),
+        unused_since: unused_since.timestamp_millis(),
+    });
+    discard(files, &names.await?).await;
     Ok(())
 }
 
 /// Those of the files that are of audio that is kept.
-pub async fn known_audio(permit: &Permit, names: &[String]) -> Result<HashSet<String>> {
-    Ok(store::known_audio(permit, names).await?.into_iter().collect())
+///
+/// # Errors
+///
+/// A database that does not answer.
+pub async fn known_audio(permit: &Permit, names: Vec<String>) -> Result<HashSet<String>> {
+    Ok(store::known_audio(permit, &names).await?.into_iter().collect())
 }
 
 struct Touch([u8; 32]);
@@ -136,14 +149,14 @@ impl Operation for Made {
 }
 
 struct Expire {
-    kept_for: Option<i64>,
+    kept_since: Option<i64>,
+    unused_since: i64,
 }
 
 impl Operation for Expire {
     type Output = Vec<String>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<String>> {
-        let kept_since = self.kept_for.map(|kept_for| tx.now() - kept_for);
-        store::expire_audio(tx, kept_since, tx.now() - UNUSED_FOR).await
+        store::expire_audio(tx, self.kept_since, self.unused_since).await
     }
 }

@@ -26,7 +26,7 @@ pub mod speech;
 mod store;
 
 pub use answering::{Answering, Step};
-pub use audio::{known_audio, sweep_audio};
+pub use audio::{expire_audio, known_audio};
 pub use store::Said;
 
 use audio::Audio;
@@ -86,7 +86,7 @@ impl Ai {
     pub async fn delete_session(&self, permit: &Permit, id: Uuid) -> Result<session::Model> {
         let member = permit.member()?.member;
         let deleted = permit.write_once(Delete { id, member }).await?;
-        self.audio().remove(&deleted.audio).await;
+        self.audio().discard(&deleted.audio).await;
         Ok(deleted.session)
     }
 }

@@ -80,6 +80,7 @@ fn every_setting_can_come_from_every_source() {
     let values = [
         ("bind", "0.0.0.0:9"),
         ("data_dir", "/srv/chat"),
+        ("files_url", "s3://bucket/a/b"),
         ("database_url", "postgres://u:p@db/chat"),
         ("redis_url", "redis://cache/1"),
         ("redis_prefix", "a:"),
@@ -234,6 +235,36 @@ fn every_kind_of_bad_value_is_refused() {
             "must name a file: a database in memory is lost with the process",
         ),
         ("database_url", "sqlite:x?mode=ro", "has a mode other than rw and rwc"),
+        (
+            "files_url",
+            "/srv/files",
+            "must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER",
+        ),
+        (
+            "files_url",
+            "gs://bucket",
+            "must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER",
+        ),
+        (
+            "files_url",
+            "s3:///prefix",
+            "must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER",
+        ),
+        (
+            "files_url",
+            "file://host/files",
+            "must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER",
+        ),
+        (
+            "files_url",
+            "s3://key:hunter2@bucket",
+            "must not hold credentials: they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            "files_url",
+            "s3://bucket?region=x",
+            "must not hold a query or a fragment",
+        ),
         ("redis_url", "http://cache", "must start with redis:// or rediss://"),
         ("redis_url", "redis://", "names no host"),
         (
@@ -780,7 +811,8 @@ fn names_flags_and_variables_go_together() {
         assert_eq!(name.to_lowercase(), setting.name);
         assert!(!setting.description.ends_with('.'), "{}", setting.name);
     }
-    assert!(SETTINGS[2].description.contains(SQLITE_FILE));
+    let database = SETTINGS.iter().find(|setting| setting.name == "database_url").unwrap();
+    assert!(database.description.contains(SQLITE_FILE));
 }
 
 #[test]
@@ -788,4 +820,20 @@ fn the_table_has_a_row_for_each_setting() {
     let table = settings_table();
     assert_eq!(table.lines().count(), SETTINGS.len() + 2);
     assert!(table.contains("| `bind` | `BAMBISLEEP_BIND` | `--bind` | `127.0.0.1:8080` | Where the server listens"));
+}
+
+#[test]
+fn files_are_in_a_folder_or_a_bucket() {
+    let read = |text: &str| value::files_url(text).unwrap();
+    let folder = |path: &str| FilesUrl::Folder(path.into());
+    let bucket = |prefix: &str| FilesUrl::S3 {
+        bucket: "b".to_owned(),
+        prefix: prefix.to_owned(),
+    };
+    assert_eq!(read("file:///srv/of%20files"), folder("/srv/of files"));
+    assert_eq!(read("s3://b"), bucket(""));
+    assert_eq!(read("s3://b/"), bucket(""));
+    assert_eq!(read("s3://b/chat/files/"), bucket("chat/files"));
+    assert!(value::files_url("s3://b/a//c").is_err());
+    assert!(value::files_url("file:///").is_err());
 }

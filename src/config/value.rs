@@ -11,7 +11,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -43,6 +43,15 @@ impl Database {
             Self::Postgres(url) => url.expose_secret(),
         }
     }
+}
+
+/// Where audio and avatars are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilesUrl {
+    /// An absolute path.
+    Folder(PathBuf),
+    /// A bucket, and what the names in it start with, without slashes around it; may be empty.
+    S3 { bucket: String, prefix: String },
 }
 
 /// An origin as browsers spell it: `scheme://host[:port]`, lower case, without the scheme's own port.
@@ -202,6 +211,33 @@ pub(super) fn database(text: &str) -> Result<Database, String> {
     match Url::parse(text) {
         Ok(_) => Ok(Database::Postgres(text.into())),
         Err(error) => Err(format!("is not a valid URL: {error}")),
+    }
+}
+
+pub(super) fn files_url(text: &str) -> Result<FilesUrl, String> {
+    const SHAPE: &str = "must be s3://BUCKET, s3://BUCKET/PREFIX or file:///FOLDER";
+    let url = Url::parse(text).map_err(|_| SHAPE.to_owned())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold credentials: they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not hold a query or a fragment".to_owned());
+    }
+    match (url.scheme(), url.host_str().unwrap_or_default()) {
+        ("s3", bucket) if !bucket.is_empty() => {
+            let prefix = percent_decode_str(url.path().trim_matches('/')).decode_utf8();
+            let prefix = prefix.map_err(|_| "is not UTF-8".to_owned())?.into_owned();
+            let is_plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('#');
+            if !prefix.is_empty() && !prefix.split('/').all(is_plain) {
+                return Err(SHAPE.to_owned());
+            }
+            let bucket = bucket.to_owned();
+            Ok(FilesUrl::S3 { bucket, prefix })
+        }
+        ("file", "") if text.starts_with("file:///") && url.path() != "/" => {
+            url.to_file_path().map(FilesUrl::Folder).map_err(|()| SHAPE.to_owned())
+        }
+        _ => Err(SHAPE.to_owned()),
     }
 }
 

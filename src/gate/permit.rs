@@ -253,6 +253,8 @@ pub enum System {
     Load,
     /// The operator's commands.
     Operate,
+    /// The removal of files that nothing refers to: it reads which have a row.
+    Sweep,
     /// The feeds of rooms: they read what happened, and render it for all who see the same.
     Tail,
 }

@@ -206,6 +206,7 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Mutation", "createApiKey", Rule::LOGIN),
     ("Mutation", "revokeApiKey", Rule::LOGIN),
     ("Mutation", "updateProfile", Rule::scope(ProfileWrite)),
+    ("Mutation", "uploadAvatar", Rule::scope(ProfileWrite)),
     ("Mutation", "createTrigger", Rule::scope(TriggersWrite)),
     ("Mutation", "updateTrigger", Rule::scope(TriggersWrite)),
     ("Mutation", "deleteTrigger", Rule::scope(TriggersWrite)),

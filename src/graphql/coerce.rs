@@ -14,6 +14,7 @@ use async_graphql::{
     },
 };
 use async_graphql_value::{ConstValue, Value};
+use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
 use super::types::{EnumValue, InputDef, TypeDefKind, Types};
@@ -33,6 +34,8 @@ pub enum Spelling {
 pub enum Place<'a> {
     /// The whole body, or the whole of the variables.
     Root,
+    /// As [`Root`](Place::Root), where files came along: each with the pointer of the member that it stands for.
+    RootWithFiles(&'a [(String, Bytes)]),
     Member(&'a Place<'a>, &'a str),
     Item(&'a Place<'a>, usize),
 }
@@ -41,13 +44,28 @@ impl Place<'_> {
     /// The JSON Pointer of this place, empty for [`Place::Root`].
     pub fn pointer(&self) -> String {
         match self {
-            Place::Root => String::new(),
+            Place::Root | Place::RootWithFiles(_) => String::new(),
             Place::Member(parent, name) => parent.pointer() + "/" + &name.replace('~', "~0").replace('/', "~1"),
             Place::Item(parent, index) => {
                 let mut pointer = parent.pointer();
                 write!(pointer, "/{index}").expect("a string takes everything");
                 pointer
             }
+        }
+    }
+
+    /// The file that stands here, if one does.
+    fn file(&self) -> Option<&Bytes> {
+        let mut root = self;
+        while let Place::Member(parent, _) | Place::Item(parent, _) = root {
+            root = parent;
+        }
+        match root {
+            Place::RootWithFiles(files) => {
+                let pointer = self.pointer();
+                files.iter().find(|(at, _)| *at == pointer).map(|(_, file)| file)
+            }
+            _ => None,
         }
     }
 
@@ -78,17 +96,43 @@ pub fn variables(
     given: &Map<String, Json>,
     spelling: Spelling,
 ) -> Result<Variables, Error> {
+    variables_with_files(types, definitions, given, &[], spelling)
+}
+
+/// As [`variables`], where files came along: each with the pointer of the member that it stands for, which must be one of
+/// type `Upload`.
+///
+/// # Errors
+///
+/// As [`variables`], also for a file that the operation takes no variable for.
+pub fn variables_with_files(
+    types: &Types,
+    definitions: &[Positioned<VariableDefinition>],
+    given: &Map<String, Json>,
+    files: &[(String, Bytes)],
+    spelling: Spelling,
+) -> Result<Variables, Error> {
+    let root = match files {
+        [] => Place::Root,
+        files => Place::RootWithFiles(files),
+    };
+    // Within a variable there is no place that is not looked at.
+    let is_taken = |pointer: &str| {
+        let name = pointer.split('/').nth(1);
+        definitions
+            .iter()
+            .any(|definition| Some(definition.node.name.node.as_str()) == name)
+    };
+    if let Some((pointer, _)) = files.iter().find(|(pointer, _)| !is_taken(pointer)) {
+        let message = format!("{pointer} is a file, and the operation has no such variable");
+        return Err(Error::bad_request(pointer.as_str(), message));
+    }
     let mut variables = Variables::default();
     for definition in definitions {
         let definition = &definition.node;
         let name = &definition.name.node;
-        if let Some(value) = variable(
-            types,
-            definition,
-            given.get(name.as_str()),
-            &Place::Member(&Place::Root, name),
-            spelling,
-        )? {
+        let place = Place::Member(&root, name);
+        if let Some(value) = variable(types, definition, given.get(name.as_str()), &place, spelling)? {
             variables.insert(name.clone(), value);
         }
     }
@@ -123,6 +167,14 @@ pub fn value(
     place: &Place<'_>,
     spelling: Spelling,
 ) -> Result<ConstValue, Error> {
+    if let BaseType::Named(name) = &ty.base
+        && let Some(file) = place.file()
+    {
+        return match name == "Upload" {
+            true => Ok(ConstValue::Binary(file.clone())),
+            false => Err(place.refuse("is no file")),
+        };
+    }
     if value.is_null() {
         return if ty.nullable {
             Ok(ConstValue::Null)
@@ -161,6 +213,8 @@ fn named(types: &Types, name: &str, value: &Json, place: &Place<'_>, spelling: S
 
 fn scalar(name: &str, value: &Json, place: &Place<'_>) -> Result<ConstValue, Error> {
     match (name, value) {
+        // A file has been found by its place; nothing in JSON is one.
+        ("Upload", _) => Err(place.refuse("must be a file, sent as multipart/form-data")),
         ("Int", Json::Number(number)) => match integer(number) {
             Some(number) => i32::try_from(number)
                 .map(ConstValue::from)

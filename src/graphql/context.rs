@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     accounts::{Origin, Token, password::Passwords},
     error::{Error, Kind, Result},
+    files::Files,
     gate::{Admission, Permit, rules},
     loaders::Loaders,
 };
@@ -89,6 +90,16 @@ impl PublicUrl {
         let origin = self.0.get().map(String::as_str).unwrap_or_default();
         format!("{origin}{path}")
     }
+
+    /// The path that a URL of this server has.
+    pub fn path_in<'a>(&self, url: &'a str) -> Option<&'a str> {
+        let path = url.strip_prefix(self.0.get()?.as_str())?;
+        path.starts_with('/').then_some(path)
+    }
+}
+
+pub fn files<'a>(ctx: &Context<'a>) -> &'a Files {
+    ctx.data_unchecked::<Files>()
 }
 
 pub fn public_url<'a>(ctx: &Context<'a>) -> &'a PublicUrl {

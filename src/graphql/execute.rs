@@ -9,7 +9,7 @@ use std::{
 use async_graphql::{
     Context, ContextSelectionSet, Data, EmptyMutation, EmptySubscription, IntrospectionMode, Name, Object, ObjectType,
     PathSegment, QueryEnv, Request, Response, Schema, SchemaBuilder, SchemaEnv, ServerError, ServerResult,
-    SubscriptionType, UploadValue, Value,
+    SubscriptionType, Value,
     extensions::{Extension, ExtensionContext, ExtensionFactory, Extensions, NextExecute},
     indexmap::IndexMap,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
@@ -49,8 +49,6 @@ impl Outcome {
 pub struct RunContext {
     /// What resolvers find with `Context::data`: the caller, the permit, loaders.
     pub data: Data,
-    /// Files that variables of scalar `Upload` name.
-    pub uploads: Vec<UploadValue>,
     /// Finds the log line of an `INTERNAL` error.
     pub request_id: String,
 }
@@ -155,7 +153,7 @@ impl Engine {
     }
 
     async fn resolve(&self, bound: &Bound, context: RunContext) -> Outcome {
-        let env = self.query_env(bound, context.data, context.uploads);
+        let env = self.query_env(bound, context.data);
         let selection = env.create_context(&self.env, None, &bound.selected.set, None);
         let result = self.schema.resolve(bound.operation().kind(), &selection).await;
         let mut errors = std::mem::take(&mut *env.errors.lock().expect("no resolver holds the lock"));
@@ -168,14 +166,15 @@ impl Engine {
     }
 
     /// What the library asks of a request beside the selection.
-    fn query_env(&self, bound: &Bound, data: Data, uploads: Vec<UploadValue>) -> QueryEnv {
+    fn query_env(&self, bound: &Bound, data: Data) -> QueryEnv {
         QueryEnv::new(async_graphql::QueryEnvInner {
             extensions: self.extensions.clone(),
             variables: bound.variables().clone(),
             operation_name: bound.operation().name().map(str::to_owned),
             operation: bound.operation().header().clone(),
             fragments: HashMap::new(),
-            uploads,
+            // Files are in the variables themselves.
+            uploads: Vec::new(),
             session_data: Arc::default(),
             query_data: Arc::new(data),
             http_headers: Mutex::default(),
@@ -197,7 +196,6 @@ impl Engine {
             fragments: HashMap::new(),
         });
         request.data = context.data;
-        request.uploads = context.uploads;
         let response = self.schema.execute(request).await;
         outcome(
             response.data,

@@ -4,9 +4,11 @@
 mod accept;
 mod decode;
 mod respond;
+mod uploads;
 
 pub use self::{
     accept::{Format, negotiate, wants_explorer},
     decode::{Decoded, GraphqlRequest, check_method, decode},
     respond::{Answer, refuse, respond, stream, write_failures},
+    uploads::{MOST_FILES, Uploads},
 };

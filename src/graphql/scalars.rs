@@ -1,6 +1,7 @@
 //! The schema's own scalars. They take any text: what is wrong with it is said by the operation, which knows the field.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{text::Checks, time};
@@ -55,5 +56,29 @@ impl ScalarType for Url {
 
     fn to_value(&self) -> Value {
         Value::String(self.0.clone())
+    }
+}
+
+/// A file, by the GraphQL multipart request: its bytes. No document and no JSON can spell one, as a variable holds it in
+/// a form that is none of theirs.
+#[derive(Clone, Debug)]
+pub struct Upload(pub Bytes);
+
+/// A file, sent by the GraphQL multipart request; its variable is null in the JSON.
+#[Scalar(specified_by_url = "https://github.com/jaydenseric/graphql-multipart-request-spec")]
+impl ScalarType for Upload {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::Binary(bytes) => Ok(Self(bytes)),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::Binary(_))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Null
     }
 }

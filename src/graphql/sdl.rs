@@ -20,7 +20,7 @@ use crate::{
 /// What stands above the types: the directives of the schema and of `rest/v1.graphql`.
 const DIRECTIVES: &str = r#""Makes an operation a REST route: its method and its path below /v1; `add` puts constant members into the body."
 directive @rest(method: RestMethod!, path: String!, add: JSON) on QUERY | MUTATION | SUBSCRIPTION
-"The whole JSON request body is this variable."
+"The whole JSON request body is this variable, or a file of a multipart one."
 directive @body on VARIABLE_DEFINITION
 "An object's members move up beside its siblings; a scalar or list takes the place of the object that holds it."
 directive @unwrap on FIELD

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 
-use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql_socket, graphql_stream, pages, tell_budget};
+use super::{Arrived, IDEMPOTENCY_KEY, change_cookie, graphql_socket, graphql_stream, multipart, pages, tell_budget};
 use crate::{
     boot::App,
     error::{Error, Kind, Result},
@@ -131,10 +131,19 @@ impl Plan {
 ///
 /// What refuses the request as a whole.
 async fn plan(app: &App, arrived: &Arrived, body: Body, caller: &Caller) -> Result<(bool, Vec<Plan>)> {
-    let body = arrived.read_body(body).await?;
     let parts = &arrived.parts;
     let batch = app.documents.limits().batch;
-    let Decoded { requests, batch } = decode(&parts.method, &parts.headers, parts.uri.query(), &body, batch)?;
+    let Decoded { requests, batch } = if parts.method == Method::POST && multipart::is_multipart(arrived) {
+        // Files are read for those only whose operation may run.
+        let may = |decoded: &Decoded| {
+            let mut requests = decoded.requests.iter();
+            requests.any(|request| prepare(app, &parts.method, request, caller).is_ok())
+        };
+        multipart::read_operations(arrived, body, caller, batch, may).await?
+    } else {
+        let body = arrived.read_body(body).await?;
+        decode(&parts.method, &parts.headers, parts.uri.query(), &body, batch)?
+    };
     let mut plans = Vec::with_capacity(requests.len());
     for request in &requests {
         plans.push(match prepare(app, &parts.method, request, caller) {
@@ -180,7 +189,7 @@ fn prepare(app: &App, method: &Method, request: &GraphqlRequest, caller: &Caller
     let operation = document.operation(request.operation_name.as_deref())?;
     check_method(method, operation.kind()).map_err(Refusal::Whole)?;
     let bound = match &request.variables {
-        Some(variables) => operation.coerce(variables, Spelling::GraphQl)?,
+        Some(variables) => operation.coerce_with_files(variables, &request.files, Spelling::GraphQl)?,
         None => operation.coerce(&serde_json::Map::new(), Spelling::GraphQl)?,
     };
     for requirement in &bound.admission().requirements {

@@ -11,7 +11,8 @@ use axum::{
 };
 
 use super::{
-    Arrived, IDEMPOTENCY_KEY, change_cookie, graphql::read_key, graphql_stream::subscribe_rest, refuse, tell_budget,
+    Arrived, IDEMPOTENCY_KEY, change_cookie, discard, graphql::read_key, graphql_stream::subscribe_rest, multipart,
+    refuse, tell_budget,
 };
 use crate::{
     boot::{App, Prepared},
@@ -163,9 +164,15 @@ async fn plan<'a>(
         }
         Route::NotFound => return Err(Error::new(Kind::NotFound, "no such address")),
     };
-    check(caller, &asks.prepared.requirements)?;
-    let body = arrived.read_body(body).await?;
+    if let Err(error) = check(caller, &asks.prepared.requirements) {
+        discard(body).await;
+        return Err(error);
+    }
     let operation = &app.rest.operations()[asks.prepared.index];
+    let body = match operation.file() {
+        Some(file) => multipart::read_file(arrived, body, file.name()).await?,
+        None => arrived.read_body(body).await?,
+    };
     let content_type = arrived.header(&header::CONTENT_TYPE);
     let variables = operation.variables(
         &app.types,

@@ -2,17 +2,18 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use entity::member;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Change, Order, Page, Seen, xp};
+use super::{Change, Order, Page, Seen, avatar, xp};
 use crate::{
     error::{Error, Result},
     gate::{Permit, rules::Role},
     graphql::{
-        context::{loaders, permit, permit_once},
+        context::{files, loaders, permit, permit_once, public_url},
         page::{self, Entry, connection, no_cursor},
         resolve::{Many, One},
-        scalars::{DateTime, Url},
+        scalars::{DateTime, Upload, Url},
     },
     id::IdKind,
     profiles,
@@ -162,8 +163,13 @@ impl Profile {
     }
 
     /// A picture of the member.
-    async fn avatar_url(&self) -> Option<Url> {
-        self.row.avatar_url.clone().map(Url)
+    async fn avatar_url(&self, ctx: &Context<'_>) -> Option<Url> {
+        let url = self.row.avatar_url.as_deref()?;
+        // One that was uploaded is kept as its path here.
+        Some(Url(match url.starts_with('/') {
+            true => public_url(ctx).of(url),
+            false => url.to_owned(),
+        }))
     }
 
     /// Whether others than the member and moderators may see this profile.
@@ -239,6 +245,13 @@ pub struct UpdateProfilePayload {
     profile: Profile,
 }
 
+/// The profile with its new avatar.
+#[derive(SimpleObject)]
+pub struct UploadAvatarPayload {
+    /// The caller's profile.
+    profile: Profile,
+}
+
 #[derive(Default)]
 pub struct ProfileQuery;
 
@@ -305,8 +318,25 @@ impl ProfileMutation {
             is_public: input.is_public,
         };
         let permit = permit_once(ctx, &(username.to_ascii_lowercase(), &change))?;
-        let row = profiles::update(&permit, loaders(ctx), &username, change).await?;
+        let url = change.avatar_url.as_ref().and_then(Option::as_ref);
+        let own_avatar = url.and_then(|url| public_url(ctx).path_in(url)).map(str::to_owned);
+        let row = profiles::update(&permit, loaders(ctx), files(ctx), &username, change, own_avatar).await?;
         Ok(Some(UpdateProfilePayload {
+            profile: Profile::new(row, &permit),
+        }))
+    }
+
+    /// Makes a picture the caller's avatar: PNG, JPEG or WebP, up to 5 MiB and 16 megapixels. It is kept at most 512
+    /// pixels wide and high, without metadata.
+    async fn upload_avatar(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The picture, by the GraphQL multipart request.")] file: Upload,
+    ) -> Result<Option<UploadAvatarPayload>> {
+        let digest = Sha256::digest(&file.0);
+        let permit = permit_once(ctx, &digest.as_slice())?;
+        let row = avatar::upload(&permit, files(ctx), file.0).await?;
+        Ok(Some(UploadAvatarPayload {
             profile: Profile::new(row, &permit),
         }))
     }

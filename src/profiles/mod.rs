@@ -9,12 +9,15 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Kind, Result},
     event::EventKind,
+    files::{self, Files},
     gate::{Operation, Permit, Tx, callers::Caller},
     loaders::Loaders,
     text::{Checks, NAME, fold},
 };
 
+pub mod avatar;
 pub mod graphql;
+mod picture;
 mod store;
 pub mod xp;
 
@@ -128,12 +131,21 @@ impl Change {
     }
 }
 
-/// Changes the caller's own profile. What changes nothing is no event.
+/// Changes the caller's own profile. What changes nothing is no event. `own_avatar` is the path of this server that the
+/// new avatar's URL is of, if it is one: where that is the caller's avatar already, it stays. An avatar that the caller
+/// uploaded goes with its file when another URL or none takes its place.
 ///
 /// # Errors
 ///
 /// `NOT_FOUND` for no such member, `FORBIDDEN` for another's profile, `VALIDATION_FAILED`.
-pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: Change) -> Result<member::Model> {
+pub async fn update(
+    permit: &Permit,
+    loaders: &Loaders,
+    files: &Files,
+    username: &str,
+    change: Change,
+    own_avatar: Option<String>,
+) -> Result<member::Model> {
     let caller = permit.member()?;
     if !caller.username.eq_ignore_ascii_case(username) {
         let other = loaders.member_by_username(username.to_ascii_lowercase()).await?;
@@ -156,30 +168,59 @@ pub async fn update(permit: &Permit, loaders: &Loaders, username: &str, change: 
         checks.url("avatarUrl", url);
     }
     checks.done()?;
-    permit
-        .write_once(Update {
-            member: caller.member,
-            change: Change { display_name, ..change },
-        })
-        .await
+    let operation = Update {
+        member: caller.member,
+        change: Change { display_name, ..change },
+        own_avatar,
+    };
+    let updated = permit.write_once(operation).await?;
+    if let Some(name) = &updated.removed {
+        files.discard(files::Kind::Avatar, name).await;
+    }
+    Ok(updated.row)
 }
 
 struct Update {
     member: Uuid,
     change: Change,
+    own_avatar: Option<String>,
+}
+
+/// What a change of profile leaves.
+#[derive(Serialize, Deserialize)]
+struct Updated {
+    #[serde(flatten)]
+    row: member::Model,
+    /// The file of the avatar that was taken away.
+    #[serde(default)]
+    removed: Option<String>,
 }
 
 impl Operation for Update {
-    type Output = member::Model;
+    type Output = Updated;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<member::Model> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Updated> {
         let current = store::by_id(tx, self.member).await?;
-        if !self.change.changes(&current) {
-            return Ok(current);
+        let mut change = self.change.clone();
+        if self.own_avatar.is_some() && self.own_avatar == current.avatar_url {
+            change.avatar_url = None;
+        }
+        if !change.changes(&current) {
+            return Ok(Updated {
+                row: current,
+                removed: None,
+            });
         }
         tx.emit(EventKind::ProfileUpdate, self.member, Some(self.member), self.member)
             .await?;
-        store::update(tx, &current, &self.change).await
+        let removed = match change.avatar_url {
+            Some(_) => avatar::take(tx, self.member).await?,
+            None => None,
+        };
+        Ok(Updated {
+            row: store::update(tx, &current, &change).await?,
+            removed,
+        })
     }
 }
 

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use entity::member;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, Set, Unchanged, Value};
 use uuid::Uuid;
@@ -184,4 +186,45 @@ pub fn award(tx: &Tx<'_>, member: Uuid, day: i32, reason: Reason) -> Vec<Sql> {
             counted.into_iter().chain(given),
         )],
     }
+}
+
+/// Removes the row of a member's avatar; the name of its file.
+pub async fn take_avatar(tx: &Tx<'_>, member: Uuid) -> Result<Option<String>> {
+    let statement = sql(
+        tx.backend(),
+        "DELETE FROM avatars WHERE member_id = ? RETURNING name",
+        [member.into()],
+    );
+    let row = tx.query_one_raw(statement).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+}
+
+/// Writes the row of an avatar of a member who has none.
+pub async fn put_avatar(tx: &Tx<'_>, member: Uuid, name: &str) -> Result<()> {
+    let text = "INSERT INTO avatars (name, member_id, created_at) VALUES (?, ?, ?)";
+    tx.execute(text, [name.into(), member.into(), tx.now().into()]).await?;
+    Ok(())
+}
+
+/// The profile as it is then.
+pub async fn set_avatar_url(tx: &Tx<'_>, member: Uuid, url: &str) -> Result<member::Model> {
+    let statement = sql(
+        tx.backend(),
+        "UPDATE members SET avatar_url = ? WHERE id = ? RETURNING *",
+        [url.into(), member.into()],
+    );
+    let found = member::Entity::find().from_raw_sql(statement).one(tx).await?;
+    found.ok_or_else(|| Error::not_found("member"))
+}
+
+/// Those of the names that have a row.
+pub async fn known_avatars(permit: &Permit, names: &[String]) -> Result<HashSet<String>> {
+    let backend = permit.gate().backend();
+    let text = format!("SELECT name FROM avatars WHERE {}", any_text(backend, "name"));
+    let rows = permit
+        .read()
+        .query_all_raw(sql(backend, &text, [texts(backend, names)]))
+        .await?;
+    let names = rows.iter().map(|row| row.try_get_by_index(0));
+    Ok(names.collect::<Result<_, _>>()?)
 }

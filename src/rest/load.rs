@@ -322,6 +322,7 @@ impl File<'_> {
             (Some(_), true) => return Err(format!("${name} is @body and in the path")),
             (Some(nth), false) => Source::Path(nth),
             (None, true) if !has_body => return Err(format!("@body on ${name}: {} has no body", rest.method)),
+            (None, true) if base_name(ty) == "Upload" => Source::File,
             (None, true) => Source::Body,
             (None, false) if has_body => Source::Member,
             (None, false) => Source::Query,
@@ -335,6 +336,11 @@ impl File<'_> {
             return Err(format!("${name}: {} is no input type", of.name));
         }
         match source {
+            Source::File if ty.nullable || is_list(ty) => {
+                return Err(format!("@body on ${name}: {ty} is not one file"));
+            }
+            Source::File => {}
+            _ if of.name == "Upload" => return Err(format!("${name} is a file and not @body")),
             Source::Path(_) if ty.nullable => return Err(format!("${name} is in the path and nullable")),
             Source::Path(_) if is_object || is_list(ty) => {
                 return Err(format!("${name} is in the path and no scalar or enum"));
@@ -493,7 +499,7 @@ fn check_path(path: &[Segment], variables: &[Variable]) -> Result<(), String> {
 fn check_body(variables: &[Variable]) -> Result<(), String> {
     let whole = variables
         .iter()
-        .filter(|variable| variable.source == Source::Body)
+        .filter(|variable| matches!(variable.source, Source::Body | Source::File))
         .count();
     let members = variables.iter().any(|variable| variable.source == Source::Member);
     match whole {

@@ -77,6 +77,8 @@ pub enum Source {
     Member,
     /// The whole JSON body.
     Body,
+    /// The part of that name of a multipart body.
+    File,
 }
 
 /// A fragment of the file, which shapes one kind of object wherever REST, the chat socket and webhooks show it.
@@ -107,6 +109,11 @@ impl Operation {
             Segment::Literal(literal) => path + "/" + literal,
             Segment::Parameter(name) => path + "/{" + name + "}",
         })
+    }
+
+    /// The variable that is a file, if there is one: then the body is multipart.
+    pub fn file(&self) -> Option<&Variable> {
+        self.variables.iter().find(|variable| variable.source == Source::File)
     }
 
     /// The variable of that name.
@@ -210,8 +217,8 @@ mod tests {
         let Route::Found(operation, values) = rest.route(&method, path) else {
             panic!("no route");
         };
-        let body = body.map(str::as_bytes);
-        let variables = operation.variables(&types, &values, None, body, Some("application/json"))?;
+        let body = body.map(|body| bytes::Bytes::copy_from_slice(body.as_bytes()));
+        let variables = operation.variables(&types, &values, None, body.as_ref(), Some("application/json"))?;
         let mut request = Request::new("").variables(variables);
         request.set_parsed_query(operation.document.clone());
         let response = schema.execute(request).await;

@@ -214,7 +214,7 @@ impl Document<'_> {
         let place = match variable.source {
             Source::Path(_) => "path",
             Source::Query => "query",
-            Source::Member | Source::Body => return None,
+            Source::Member | Source::Body | Source::File => return None,
         };
         let mut parameter = json!({
             "name": variable.name().as_str(),
@@ -291,6 +291,15 @@ impl Document<'_> {
     }
 
     fn request_body(&mut self, operation: &Operation) -> Option<Value> {
+        if let Some(file) = operation.file() {
+            let mut schema = self.named(base_name(&file.definition.node.var_type.node));
+            if let Some(description) = self.variable_description(operation, file) {
+                schema = with_sibling(schema, "description", Value::from(description));
+            }
+            let name = file.name().as_str();
+            let schema = json!({ "type": "object", "properties": { name: schema }, "required": [name] });
+            return Some(json!({ "required": true, "content": { "multipart/form-data": { "schema": schema } } }));
+        }
         let (schema, required, example) = match operation
             .variables
             .iter()
@@ -639,6 +648,7 @@ fn scalar(name: &str, description: Option<&str>) -> Value {
         "DateTime" => json!({ "type": "string", "format": "date-time" }),
         "URL" => json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
         "String" | "ID" => json!({ "type": "string" }),
+        "Upload" => json!({ "type": "string", "format": "binary" }),
         _ => json!({}),
     };
     if let Some(description) = description {
@@ -708,7 +718,7 @@ fn can_fail(operation: &Operation, needs: &Needs, takes_key: bool, kind: ErrorKi
     let has_body = operation
         .variables
         .iter()
-        .any(|variable| matches!(variable.source, Source::Body | Source::Member));
+        .any(|variable| matches!(variable.source, Source::Body | Source::Member | Source::File));
     let has = |scopes: &[Scope]| scopes.iter().any(|scope| needs.scopes.contains(scope));
     match kind {
         ErrorKind::GraphqlParseFailed

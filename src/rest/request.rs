@@ -1,6 +1,8 @@
 //! A request becomes the variables of its operation.
 
 use async_graphql::{Variables, parser::types::BaseType};
+use async_graphql_value::ConstValue;
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::{Number, Value as Json};
 use url::form_urlencoded;
@@ -16,7 +18,8 @@ use crate::{
 
 impl Operation {
     /// The variables that a request gives: `path` are the values of the path's parameters, `query` is the query string
-    /// as sent. What the operation does not take is ignored, the whole body where it takes none of it.
+    /// as sent. What the operation does not take is ignored, the whole body where it takes none of it. Where it takes a
+    /// file ([`Operation::file`]), `body` is that file.
     ///
     /// # Errors
     ///
@@ -27,7 +30,7 @@ impl Operation {
         types: &Types,
         path: &[String],
         query: Option<&str>,
-        body: Option<&[u8]>,
+        body: Option<&Bytes>,
         content_type: Option<&str>,
     ) -> Result<Variables> {
         let takes = |wanted: Source| self.variables.iter().any(|variable| variable.source == wanted);
@@ -41,8 +44,9 @@ impl Operation {
             }
             _ => Vec::new(),
         };
+        let file = body;
         let body = if takes(Source::Body) || takes(Source::Member) {
-            json_object(body.unwrap_or_default(), content_type)?
+            json_object(body.map(Bytes::as_ref).unwrap_or_default(), content_type)?
         } else {
             None
         };
@@ -61,6 +65,11 @@ impl Operation {
                     (members.and_then(|members| members.get(name.as_str())).cloned(), member)
                 }
                 Source::Body => (body.clone(), Place::Root),
+                Source::File => {
+                    let file = file.ok_or_else(|| member.refuse("is required"))?;
+                    variables.insert(name.clone(), ConstValue::Binary(file.clone()));
+                    continue;
+                }
             };
             if given.is_none() && variable.source == Source::Body && variable.is_required() {
                 return Err(Error::bad_request("", "a JSON body is required"));
@@ -220,7 +229,7 @@ mod tests {
                 fixtures::types(),
                 &path,
                 sent.query,
-                sent.body.map(str::as_bytes),
+                sent.body.map(|body| Bytes::copy_from_slice(body.as_bytes())).as_ref(),
                 sent.content_type,
             )
             .map(|variables| variables.into_value().into_json().unwrap())

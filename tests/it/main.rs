@@ -1,6 +1,7 @@
 //! The server over the wire, as its clients meet it.
 
 mod accounts;
+mod avatars;
 mod browser;
 mod chat;
 mod chat_socket;

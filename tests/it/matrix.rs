@@ -11,7 +11,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Answer, Caller, PASSWORD, Server, eventually},
+    avatars,
+    harness::{Answer, Caller, PASSWORD, Server, eventually, send},
     openapi::Samples,
 };
 
@@ -113,6 +114,8 @@ const FIELDS: &[(&str, &str)] = &[
         "Mutation.updateProfile",
         "updateProfile(username: \"$username\", input: { displayName: \"new\" }) { profile { id } }",
     ),
+    // Sent by tests/it/avatars.rs.
+    ("Mutation.uploadAvatar", "uploadAvatar(file: $file) { profile { id } }"),
     (
         "Mutation.createTrigger",
         "createTrigger(input: { name: \"new$number\", content: \"c\" }) { trigger { id } }",
@@ -215,6 +218,7 @@ const BODIES: &[(&str, &str)] = &[
     ),
     ("POST /me/delete", r#"{"password": "$password"}"#),
     ("POST /keys", r#"{"name": "k", "scopes": ["profile:read"]}"#),
+    ("PUT /me/avatar", "$file"),
     ("PUT /profile/{username}", r#"{"displayName": "new"}"#),
     ("POST /triggers", r#"{"name": "new$number", "content": "c"}"#),
     ("PUT /triggers/{triggerId}", r#"{"name": "new"}"#),
@@ -294,7 +298,8 @@ fn rows(types: &Types, openapi: &Value) -> Vec<(String, Ask)> {
             } else {
                 String::new()
             };
-            rows.push((name, Ask::GraphQl(format!("{keyword} {{ {ask} }}"))));
+            let variables = if ask.contains("$file") { "($file: Upload!)" } else { "" };
+            rows.push((name, Ask::GraphQl(format!("{keyword} {variables} {{ {ask} }}"))));
         }
     }
     let mut nodes: Vec<&str> = types.iter().map(|definition| definition.name.as_str()).collect();
@@ -493,13 +498,20 @@ impl<'a> Cast<'a> {
             Ask::GraphQl(document) if document.starts_with("subscription") => {
                 (begun(&caller, &self.values(document).await).await, false)
             }
+            Ask::GraphQl(document) if document.contains("$file") => {
+                let file = avatars::picture(8, 8, image::ImageFormat::Png);
+                (send(avatars::over_graphql(&caller, &file)).await, true)
+            }
             Ask::GraphQl(document) => {
                 let answer = caller.graphql(&self.values(document).await, Value::Null).await;
                 (answer, document.starts_with("mutation"))
             }
             Ask::Rest { method, path, body } => {
                 let mut request = caller.request(method.clone(), &self.values(path).await);
-                if let Some(body) = body {
+                if *body == Some("$file") {
+                    let file = avatars::picture(8, 8, image::ImageFormat::Png);
+                    request = avatars::with_parts(request, &[("file", true, &file)]);
+                } else if let Some(body) = body {
                     request = request
                         .header("content-type", "application/json")
                         .body(self.values(body).await);

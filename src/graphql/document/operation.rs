@@ -9,6 +9,7 @@ use async_graphql::{
     },
 };
 use async_graphql_value::Value as Argument;
+use bytes::Bytes;
 use serde_json::Map;
 
 use super::{
@@ -150,7 +151,21 @@ impl Operation {
         given: &Map<String, serde_json::Value>,
         spelling: Spelling,
     ) -> Result<Bound, Error> {
-        let variables = coerce::variables(&self.types, self.variable_definitions(), given, spelling)?;
+        self.coerce_with_files(given, &[], spelling)
+    }
+
+    /// As [`coerce`](Self::coerce), where files came along, each with the pointer of the variable or of what is in it.
+    ///
+    /// # Errors
+    ///
+    /// `BAD_REQUEST` by [`coerce::variables_with_files`], or as [`bind`](Self::bind).
+    pub fn coerce_with_files(
+        self: &Arc<Self>,
+        given: &Map<String, serde_json::Value>,
+        files: &[(String, Bytes)],
+        spelling: Spelling,
+    ) -> Result<Bound, Error> {
+        let variables = coerce::variables_with_files(&self.types, self.variable_definitions(), given, files, spelling)?;
         self.bind(variables)
     }
 

@@ -1,6 +1,7 @@
 //! Operations out of an HTTP request.
 
 use async_graphql::parser::types::OperationType;
+use bytes::Bytes;
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 use url::form_urlencoded;
@@ -14,6 +15,8 @@ pub struct GraphqlRequest {
     pub operation_name: Option<String>,
     pub variables: Option<Map<String, Value>>,
     pub extensions: Option<Map<String, Value>>,
+    /// The files of a multipart request: each with the pointer, within the variables, of the null that it stands for.
+    pub files: Vec<(String, Bytes)>,
 }
 
 impl GraphqlRequest {
@@ -28,6 +31,7 @@ impl GraphqlRequest {
             operation_name: text(members.remove("operationName"), pointer, "operationName")?,
             variables: object(members.remove("variables"), pointer, "variables")?,
             extensions: object(members.remove("extensions"), pointer, "extensions")?,
+            files: Vec::new(),
         })
     }
 }
@@ -112,7 +116,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-fn from_body(body: &[u8], batch: usize) -> Result<Decoded, Error> {
+/// As the body of a POST, of which the type is known.
+pub(super) fn from_body(body: &[u8], batch: usize) -> Result<Decoded, Error> {
     let body: Value = serde_json::from_slice(body).map_err(|error| {
         // The place is enough; the parser's own words may quote the body.
         let message = format!(
@@ -230,6 +235,7 @@ mod tests {
                 operation_name: Some("N".into()),
                 variables: json!({"x": [1]}).as_object().cloned(),
                 extensions: json!({"e": null}).as_object().cloned(),
+                files: Vec::new(),
             }]
         );
         let nulls = json!({"query": "{a}", "operationName": null, "variables": null, "extensions": null});

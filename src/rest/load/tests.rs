@@ -382,3 +382,24 @@ fn all_that_is_wrong_is_said_at_once() {
         "operation A: Query has no field wrong\noperation B: it must have @rest and no other directive"
     );
 }
+
+#[test]
+fn a_file_is_the_whole_body() {
+    let upload = |variable: &str| {
+        errors(&format!(
+            "mutation M({variable}) @rest(method: PUT, path: \"/m\") {{ uploadAvatar(file: $file) {{ profile {{ id }} }} }}"
+        ))
+    };
+    assert_eq!(upload("$file: Upload! @body"), [""; 0]);
+    for (variable, why) in [
+        ("$file: Upload!", "$file is a file and not @body"),
+        ("$file: Upload @body", "@body on $file: Upload is not one file"),
+        ("$file: [Upload!]! @body", "@body on $file: [Upload!]! is not one file"),
+    ] {
+        assert_eq!(upload(variable), [format!("operation M: {why}")]);
+    }
+    let rest = fixtures::load(super::super::V1).unwrap();
+    let file = rest.operation("UploadAvatar").unwrap().file().unwrap();
+    assert_eq!((file.name().as_str(), file.source), ("file", Source::File));
+    assert!(rest.operation("UpdateProfile").unwrap().file().is_none());
+}

@@ -221,6 +221,29 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
+fn a_file_is_a_part_of_the_body() {
+    let document = described(super::super::V1);
+    let upload = &document["paths"]["/me/avatar"]["put"];
+    assert!(
+        upload["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|parameter| parameter["in"].is_null())
+    );
+    let body = &upload["requestBody"];
+    assert_eq!(body["required"], true);
+    let content = body["content"].as_object().unwrap();
+    assert_eq!(content.keys().collect::<Vec<_>>(), ["multipart/form-data"]);
+    let schema = &content["multipart/form-data"]["schema"];
+    assert_eq!(schema["required"], json!(["file"]));
+    let file = &schema["properties"]["file"];
+    assert_eq!((&file["type"], &file["format"]), (&json!("string"), &json!("binary")));
+    let responses = upload["responses"].as_object().unwrap();
+    assert!(responses.contains_key("413") && responses.contains_key("415"));
+}
+
+#[test]
 fn names_become_sentences() {
     assert_eq!(sentence("ListTriggers"), "List triggers");
 }

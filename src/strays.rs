@@ -1,0 +1,54 @@
+//! Files that are no longer needed: audio that is too old, and files without a row, which a crash between writing one and
+//! its row left behind, or between removing the row and the file.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    ai,
+    error::Result,
+    files::{Files, Kind},
+    gate::{Gate, Permit, System},
+    profiles,
+};
+
+/// How often they are looked for.
+const EVERY: Duration = Duration::from_secs(3_600);
+/// How old a file is before it is one: younger ones may be about to get their row.
+const AGE: Duration = Duration::from_secs(3_600);
+
+/// Removes them, at once and then each hour, for as long as it is run. Audio is kept for `audio_kept`, or for as long as
+/// its session.
+pub async fn sweep(gate: Gate, files: Files, audio_kept: Option<Duration>) {
+    let permit = gate.system(System::Sweep);
+    let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        run_once(&permit, &files, audio_kept, Utc::now()).await;
+    }
+}
+
+/// Removes what is too old at `now`, and strays of every kind that are an hour old. What fails is logged, and tried again
+/// the next time.
+pub async fn run_once(permit: &Permit, files: &Files, audio_kept: Option<Duration>, now: DateTime<Utc>) {
+    let before = now - AGE;
+    if let Err(error) = ai::expire_audio(permit, files, audio_kept.map(|kept| now - kept), before).await {
+        tracing::warn!(?error, "old audio was not removed");
+    }
+    let audio = files.sweep(Kind::Audio, before, async |names| ai::known_audio(permit, names).await);
+    tell(Kind::Audio, audio.await);
+    let avatars = files.sweep(Kind::Avatar, before, async |names| {
+        profiles::avatar::known(permit, names).await
+    });
+    tell(Kind::Avatar, avatars.await);
+}
+
+fn tell(kind: Kind, swept: Result<usize>) {
+    match swept {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(?kind, removed, "files without a row were removed"),
+        Err(error) => tracing::warn!(?error, ?kind, "files without a row were not removed"),
+    }
+}
