@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt};
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Arrived, LARGEST_BODY, discard};
+use super::{Arrived, LARGEST_BODY, SLOWEST_BODY, discard};
 use crate::{
     error::{Error, Kind, Result},
     gate::callers::Caller,
@@ -108,7 +108,7 @@ impl<'a> Form<'a> {
         let stream = OneByOne { stream, rests: false };
         Ok(Self {
             parts: Multipart::with_constraints(stream, boundary, Constraints::new().size_limit(limits)),
-            until: Instant::now() + SLOWEST,
+            until: Instant::now() + if largest > LARGEST_BODY { SLOWEST } else { SLOWEST_BODY },
         })
     }
 

@@ -251,7 +251,11 @@ fn source_lines(words: &[&str]) -> Vec<String> {
 #[test]
 fn who_works_without_a_caller_is_a_reviewed_list() {
     let mut list = String::new();
-    for line in source_lines(&["System::"]) {
+    // A file system is no work.
+    for line in source_lines(&["System::"])
+        .into_iter()
+        .filter(|line| !line.contains("FileSystem::"))
+    {
         writeln!(list, "{line}").unwrap();
     }
     insta::assert_snapshot!(list);
