@@ -113,7 +113,7 @@ impl Providers {
             return Ok(&self.0[0]);
         };
         let model = self.0.iter().find(|model| model.name() == name);
-        model.ok_or_else(|| Error::invalid("model", "is none that this server has"))
+        model.ok_or_else(|| Error::invalid("model", "is not one of the models of this server"))
     }
 }
 

@@ -301,7 +301,7 @@ async fn models_are_found_by_name() {
     for unknown in ["", "model_1", "gpt"] {
         let error = providers.find(Some(unknown)).unwrap_err();
         assert_eq!(error.kind(), Kind::ValidationFailed);
-        assert_eq!(error.message(), "model is none that this server has");
+        assert_eq!(error.message(), "model is not one of the models of this server");
     }
 }
 
