@@ -160,7 +160,7 @@ impl Fresh {
             prompt: &input.prompt,
             budget: model.context_tokens(),
         });
-        drop(history);
+        drop((history, usable));
         let work = async {
             let response = place.ask(&context.messages, on_text).await?;
             let audio = match input.include_audio {

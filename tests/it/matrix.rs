@@ -74,9 +74,15 @@ const FIELDS: &[(&str, &str)] = &[
         "Query.auditLog",
         "auditLog { nodes { id } edges { cursor node { id } } pageInfo { endCursor } }",
     ),
+    ("Query.models", "models { name }"),
     ("Viewer.user", "viewer { user { id } }"),
     ("Viewer.email", "viewer { email }"),
     ("Viewer.profile", "viewer { profile { id } }"),
+    ("Viewer.session", "viewer { session(id: \"$session\") { id } }"),
+    (
+        "Viewer.sessions",
+        "viewer { sessions { nodes { id } edges { cursor node { id } } pageInfo { endCursor } } }",
+    ),
     ("Viewer.apiKeys", "viewer { apiKeys { id } }"),
     ("Viewer.logins", "viewer { logins { id } }"),
     ("Viewer.blocked", "viewer { blocked { id } }"),
@@ -139,6 +145,14 @@ const FIELDS: &[(&str, &str)] = &[
     ("Mutation.pauseTriggers", "pauseTriggers { profile { id } }"),
     ("Mutation.resumeTriggers", "resumeTriggers { profile { id } }"),
     (
+        "Mutation.generate",
+        "generate(input: { prompt: \"p\" }) { response triggers { name } }",
+    ),
+    (
+        "Mutation.deleteSession",
+        "deleteSession(id: \"$session\") { session { id } }",
+    ),
+    (
         "Mutation.createRoom",
         "createRoom(input: { name: \"new$number\" }) { room { id } }",
     ),
@@ -185,6 +199,10 @@ const FIELDS: &[(&str, &str)] = &[
     // A subscription has no one answer: who may have it is told that by this dialect.
     ("Subscription.messageAdded", "messageAdded { id }"),
     ("Subscription.roomChanged", "roomChanged { __typename }"),
+    (
+        "Subscription.generation",
+        "generation(input: { prompt: \"p\" }) { __typename }",
+    ),
 ];
 
 /// The value that names the owner's object of each type with an id.
@@ -200,6 +218,7 @@ const NODES: &[(&str, &str)] = &[
     ("Message", "$message"),
     ("Report", "$report"),
     ("AuditEntry", "$entry"),
+    ("Session", "$session"),
 ];
 
 /// The bodies of the routes that need one.
@@ -219,6 +238,7 @@ const BODIES: &[(&str, &str)] = &[
     ("POST /me/delete", r#"{"password": "$password"}"#),
     ("POST /keys", r#"{"name": "k", "scopes": ["profile:read"]}"#),
     ("PUT /me/avatar", "$file"),
+    ("POST /ai/generate", r#"{"prompt": "p"}"#),
     ("PUT /profile/{username}", r#"{"displayName": "new"}"#),
     ("POST /triggers", r#"{"name": "new$number", "content": "c"}"#),
     ("PUT /triggers/{triggerId}", r#"{"name": "new"}"#),
@@ -236,6 +256,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("{keyId}", "$key"),
     ("{messageId}", "$message"),
     ("{room}", "lobby"),
+    ("{sessionId}", "$session"),
 ];
 
 fn lookup(table: &'static [(&str, &str)], name: &str) -> &'static str {
@@ -392,6 +413,8 @@ impl<'a> Cast<'a> {
             assert_eq!(caller.post(&activation, json!({})).await.status, 200);
             let send = "mutation { sendMessage(input: { content: \"hi\" }) { message { id room { id } } } }";
             let message = caller.data(send, Value::Null).await["sendMessage"]["message"].take();
+            let generate = "mutation { generate(input: { prompt: \"p\" }) { sessionId } }";
+            let session = caller.data(generate, Value::Null).await["generate"]["sessionId"].take();
             let ordered = self.disorder(&caller).await;
             let keys = [caller.key(&["moderate"]).await, caller.key(&ALL_SCOPES).await];
             let document =
@@ -422,6 +445,7 @@ impl<'a> Cast<'a> {
                 ("$consent", &viewer["consents"]["nodes"][0]["id"]),
                 ("$event", &event),
                 ("$message", &message["id"]),
+                ("$session", &session),
                 ("$room", &message["room"]["id"]),
             ] {
                 values.push((name, value.as_str().unwrap().to_owned()));
