@@ -57,8 +57,10 @@ pub fn showing<'a>(ctx: &Context<'a>) -> Result<&'a Showing> {
 pub struct Dialect {
     /// Tells renderings apart that are shared.
     pub name: String,
-    pub write: Arc<dyn Fn(&Bound, Outcome) -> Vec<u8> + Send + Sync>,
+    pub write: Arc<Write>,
 }
+
+type Write = dyn Fn(&Bound, Outcome) -> Vec<u8> + Send + Sync;
 
 impl Dialect {
     /// As GraphQL has them: `{"data", "errors"}`.
