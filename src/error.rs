@@ -235,13 +235,6 @@ impl Error {
             .is_some_and(|error| matches!(error, sea_orm::SqlErr::UniqueConstraintViolation(_)))
     }
 
-    /// Adds what only the log may know.
-    #[must_use]
-    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.inner().source = Some(Arc::new(source));
-        self
-    }
-
     /// Adds a member to `details`.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

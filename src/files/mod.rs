@@ -320,5 +320,5 @@ fn failed(error: object_store::Error) -> Error {
 fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Unavailable, "the file store does not answer")
         .with("retryAfter", 1)
-        .because(source)
+        .with_source(source)
 }
