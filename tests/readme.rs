@@ -54,17 +54,18 @@ fn all_that_earns_xp_is_there() {
 
 #[test]
 fn the_examples_are_printed_as_the_tests_run_them() {
-    let page = document("docs/live-chat.md");
-    for (name, language) in [("chat.mjs", "js"), ("chat.py", "python")] {
-        let (_, block) = page
+    for (page, name, language) in [
+        ("live-chat.md", "chat.mjs", "js"),
+        ("live-chat.md", "chat.py", "python"),
+        ("companions.md", "companion.mjs", "js"),
+    ] {
+        let text = document(&format!("docs/{page}"));
+        let (_, block) = text
             .split_once(&format!("](examples/{name}):\n\n```{language}\n"))
             .expect("the page has the example");
         let (printed, _) = block.split_once("\n```\n").expect("the block ends");
         let file = document(&format!("docs/examples/{name}"));
-        assert!(
-            printed == file.trim_end(),
-            "docs/live-chat.md does not print {name} as it is"
-        );
+        assert!(printed == file.trim_end(), "docs/{page} does not print {name} as it is");
     }
 }
 
