@@ -54,17 +54,18 @@ fn all_that_earns_xp_is_there() {
 
 #[test]
 fn the_examples_are_printed_as_the_tests_run_them() {
-    let page = document("docs/live-chat.md");
-    for (name, language) in [("chat.mjs", "js"), ("chat.py", "python")] {
-        let (_, block) = page
+    for (page, name, language) in [
+        ("live-chat.md", "chat.mjs", "js"),
+        ("live-chat.md", "chat.py", "python"),
+        ("companions.md", "companion.mjs", "js"),
+    ] {
+        let text = document(&format!("docs/{page}"));
+        let (_, block) = text
             .split_once(&format!("](examples/{name}):\n\n```{language}\n"))
             .expect("the page has the example");
         let (printed, _) = block.split_once("\n```\n").expect("the block ends");
         let file = document(&format!("docs/examples/{name}"));
-        assert!(
-            printed == file.trim_end(),
-            "docs/live-chat.md does not print {name} as it is"
-        );
+        assert!(printed == file.trim_end(), "docs/{page} does not print {name} as it is");
     }
 }
 
@@ -88,8 +89,8 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("readme_{}", std::process::id()));
+    fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("readme_{}_{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_bambisleep-chat"))
             .args(["--bind", "127.0.0.1:0"])
@@ -110,6 +111,24 @@ impl Server {
             .to_owned();
         Self { child, url, folder }
     }
+
+    /// What the commands say on stdout. What curl gets with a status of 400 and up is a failure here.
+    fn run(&self, commands: &str) -> String {
+        fs::write(self.folder.join(".curlrc"), "fail-with-body\n").unwrap();
+        let output = Command::new("bash")
+            .args(["-e", "-u", "-o", "pipefail", "-x", "-c", commands])
+            .current_dir(&self.folder)
+            .env("CURL_HOME", &self.folder)
+            .env("URL", &self.url)
+            .output()
+            .unwrap();
+        let (said, log) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(output.status.success(), "{said}\n{log}");
+        said.into_owned()
+    }
 }
 
 impl Drop for Server {
@@ -124,26 +143,16 @@ impl Drop for Server {
 fn the_tour_works_as_it_is_printed() {
     let readme = document("README.md");
     let tour = commands(section(&readme, "Five minutes with curl"));
-    let server = Server::start();
-    // What curl gets with a status of 400 and up is a failure here.
-    fs::write(server.folder.join(".curlrc"), "fail-with-body\n").unwrap();
-    let output = Command::new("bash")
-        .args(["-e", "-u", "-o", "pipefail", "-x", "-c", &tour])
-        .current_dir(&server.folder)
-        .env("CURL_HOME", &server.folder)
-        .env("URL", &server.url)
-        .output()
-        .unwrap();
-    let (said, log) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{said}\n{log}");
+    let said = Server::start("tour").run(&tour);
     for expected in [
         r#""displayName":"Ada L.""#,
         r#""kind":"paused""#,
         r#""triggers":["Calm"]"#,
         r#""kind":"trigger.shared""#,
+        "You said: Good evening!",
+        "event: complete",
+        r#""role":"user""#,
+        "content-type: image/png",
         "ratelimit-remaining: ",
     ] {
         assert!(said.contains(expected), "{expected} is missing in\n{said}");
@@ -156,4 +165,32 @@ fn the_tour_works_as_it_is_printed() {
         once.len() == 2 && once[0].trim_end_matches('{') == once[1].split('}').next().unwrap().to_owned() + "}",
         "the second answer is not the first again: {once:?}"
     );
+}
+
+#[test]
+fn companions_are_asked_as_their_page_says() {
+    let server = Server::start("companions");
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::copy(
+        repository.join("docs/examples/companion.mjs"),
+        server.folder.join("companion.mjs"),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink(
+        repository.join("tests/npm/node_modules"),
+        server.folder.join("node_modules"),
+    )
+    .unwrap();
+    let converse = "printf 'Hello\\n\\nonce more\\n' | CHAT_KEY=$KEY node companion.mjs $URL";
+    let said = server.run(&format!("{}\n{converse}", commands(&document("docs/companions.md"))));
+    for expected in [
+        r#""provider":"scripted""#,
+        "event: next\ndata: {\"text\":\"Hello!",
+        r#""__typename":"GeneratePayload""#,
+        "You said: Hello\n",
+        "You said: once more\n",
+    ] {
+        assert!(said.contains(expected), "{expected} is missing in\n{said}");
+    }
+    assert_eq!(said.matches("You said: Once.").count(), 2, "{said}");
 }

@@ -61,6 +61,19 @@ query Triggers($search: String, $first: Int! = 20, $after: String) {
     },
   },
   {
+    title: "Ask a companion",
+    query: `# Kept in a session, which the next call goes on with. subscription { generation } tells the text as it comes,
+# over a WebSocket or an event stream.
+mutation Ask($input: GenerateInput!) {
+  generate(input: $input) {
+    response
+    triggers { name }
+    sessionId
+  }
+}`,
+    variables: { input: { prompt: "Good evening!", settings: { includeTriggers: true } } },
+  },
+  {
     title: "Log out",
     query: `mutation LogOut {
   logout { success }
