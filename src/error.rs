@@ -324,7 +324,7 @@ impl From<sea_orm::DbErr> for Error {
         }
         Self::new(Kind::Unavailable, "the database does not answer")
             .with("retryAfter", 1)
-            .because(source)
+            .with_source(source)
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub trigger_id: Uuid,
     pub revision: i32,
+    /// That of the description that the member read.
+    pub description_edits: i32,
     pub activated_at: i64,
 }
 

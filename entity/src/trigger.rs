@@ -17,6 +17,9 @@ pub struct Model {
     pub is_public: bool,
     /// Grows with each edit of name or content.
     pub revision: i32,
+    /// Grows with each edit of the description.
+    #[serde(default)]
+    pub description_edits: i32,
     /// What a search looks in: name and description, in lower case.
     pub search_key: String,
     pub created_at: i64,

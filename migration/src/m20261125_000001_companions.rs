@@ -1,5 +1,5 @@
 //! Sessions with AI companions, what was read aloud, and uploaded avatars; whose an idempotency key is that is being
-//! worked on.
+//! worked on; which description of a trigger a member has read.
 
 use sea_orm_migration::prelude::*;
 
@@ -12,6 +12,8 @@ pub struct Migration;
 const TABLES: &[&str] = &[
     "ALTER TABLE idempotency_keys ADD COLUMN lease $uuid",
     "CREATE INDEX idempotency_keys_by_lease ON idempotency_keys (lease) WHERE lease IS NOT NULL",
+    "ALTER TABLE triggers ADD COLUMN description_edits $int NOT NULL DEFAULT 0",
+    "ALTER TABLE activations ADD COLUMN description_edits $int NOT NULL DEFAULT 0",
     "CREATE TABLE sessions (
         id $uuid PRIMARY KEY,
         member_id $uuid NOT NULL REFERENCES members (id) ON DELETE CASCADE,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use tokio::{sync::Notify, task::AbortHandle};
+use tracing::Instrument;
 
 use super::generation::{Generated, Prepared};
 use crate::{
@@ -40,7 +41,7 @@ impl Answering {
         let state = Arc::<Mutex<State>>::default();
         let task = tokio::spawn({
             let (state, wake) = (state.clone(), wake.clone());
-            async move {
+            let run = async move {
                 let mut on_text = |text: &str| {
                     lock(&state).text.push_str(text);
                     wake.notify_one();
@@ -52,7 +53,8 @@ impl Answering {
                     .unwrap_or_else(|_| Err(Error::internal("making an answer panicked")));
                 lock(&state).done = Some(done);
                 wake.notify_one();
-            }
+            };
+            run.in_current_span()
         });
         Answering {
             permit: permit.clone(),

@@ -60,12 +60,13 @@ impl Audio {
             name: name.clone(),
             spoken,
         };
-        let kept = permit.write(made).await;
-        if kept.as_ref().ok() != Some(&name) {
-            // Another node was first, or nothing will ever name it.
+        // Where this fails nobody knows whether the row is there: then the file is left to the sweep.
+        let kept = permit.write(made).await?;
+        if kept != name {
+            // Another node was first.
             self.discard(&[name]).await;
         }
-        kept
+        Ok(kept)
     }
 
     /// Who makes the same takes turns.

@@ -1,6 +1,9 @@
 //! One answer: asked for, streamed, read aloud and kept, whole or not at all.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +19,10 @@ use crate::{
     text::{Checks, PROMPT},
     time, triggers,
 };
+
+/// How often a running answer looks whether the triggers that it may have something of may still be used. A pause or a
+/// deactivation by the member is heard of at once.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -174,6 +181,8 @@ impl Fresh {
             tokio::select! {
                 done = &mut work => break done?,
                 changed = standing.changed() => changed?,
+                // Nobody rings for what the creators of triggers change.
+                () = sleep(LOOK_EVERY), if !context.carried.is_empty() => {}
             }
             if !context.carried.is_empty() && !may_be_used(&triggers::usable(&permit).await?, &context.carried) {
                 return Err(taken_back());

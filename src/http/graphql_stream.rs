@@ -56,8 +56,8 @@ pub async fn subscribe(app: &App, arrived: &Arrived, bound: Bound, admission: Ad
     }
 }
 
-/// As [`subscribe`], in a dialect of REST's. The answer waits for the first event, so that what fails before is an error
-/// with a status of its own.
+/// As [`subscribe`], in a dialect of REST's. The answer waits for the first event, for [`KEEP_ALIVE`] at most, so that what
+/// fails before is an error with a status of its own.
 ///
 /// # Errors
 ///
@@ -72,13 +72,11 @@ pub async fn subscribe_rest(
     let standing = stand(app, &admission).await?;
     let tell = |error: &Error, out: &mut Vec<u8>| event_stream::error(out, &error.rest_body());
     let mut subscription = Subscription::open(app, arrived, bound, admission, dialect, standing, tell).await?;
-    loop {
-        match subscription.next().await {
-            Next::Quiet => {}
-            Next::Gone => return Err(Error::new(Kind::Unavailable, "the stream has ended").with("retryAfter", 1)),
-            Next::Events(events, Some(Err(error))) if events.is_empty() => return Err(error),
-            first => return Ok(subscription.into_response(Some(first))),
-        }
+    subscription.quiet_until = Instant::now() + KEEP_ALIVE;
+    match subscription.next().await {
+        Next::Gone => Err(Error::new(Kind::Unavailable, "the stream has ended").with("retryAfter", 1)),
+        Next::Events(events, Some(Err(error))) if events.is_empty() => Err(error),
+        first => Ok(subscription.into_response(Some(first))),
     }
 }
 

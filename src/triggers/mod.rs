@@ -287,6 +287,7 @@ impl Operation for Update {
                 .await?;
         }
         after.revision = effect.revision;
+        after.description_edits += i32::from(before.description != after.description);
         let after = store::update(tx, after).await?;
         if effect.withdrawn {
             store::withdraw(tx, &before, Some(self.caller)).await?;
@@ -499,6 +500,7 @@ mod tests {
             content: "breathe".into(),
             is_public: true,
             revision: 3,
+            description_edits: 0,
             search_key: "calm".into(),
             created_at: 0,
         }

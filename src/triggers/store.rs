@@ -78,8 +78,12 @@ const USABLE: &str =
     "NOT m.triggers_paused AND a.revision = t.revision AND (t.is_public OR t.creator_id = a.member_id)";
 
 pub async fn usable(permit: &Permit, member: Uuid) -> Result<Vec<View>> {
+    // A description that was edited since is nothing that the member has consented to.
+    let read = "CASE WHEN a.description_edits = t.description_edits OR t.creator_id = a.member_id
+                THEN t.description ELSE '' END";
+    let view_as_read = VIEW.replace("t.description", read);
     let text = format!(
-        "SELECT {VIEW} FROM activations a JOIN triggers t ON t.id = a.trigger_id JOIN members c ON c.id = t.creator_id
+        "SELECT {view_as_read} FROM activations a JOIN triggers t ON t.id = a.trigger_id JOIN members c ON c.id = t.creator_id
          JOIN members m ON m.id = a.member_id WHERE a.member_id = ? AND {USABLE} ORDER BY a.activated_at, a.trigger_id"
     );
     let statement = sql(permit.gate().backend(), &text, [member.into()]);
@@ -155,6 +159,7 @@ pub async fn insert(tx: &Tx<'_>, id: Uuid, creator: Uuid, new: &New, then: Vec<S
         content: new.content.clone(),
         is_public: new.is_public,
         revision: 1,
+        description_edits: 0,
         created_at: tx.now(),
     };
     let insert = Sql::new(
@@ -238,7 +243,8 @@ pub async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Whether the consent of a member who is held is new: to a trigger that was not active, or not in this revision.
+/// Whether the consent of a member who is held is new: to a trigger that was not active, or not in this revision, or had
+/// another description.
 pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Result<bool> {
     let active = "SELECT count(*) FROM activations WHERE member_id = ? AND trigger_id <> ?";
     let count = sql(tx.backend(), active, [member.into(), trigger.id.into()]);
@@ -249,13 +255,17 @@ pub async fn activate(tx: &Tx<'_>, member: Uuid, trigger: &trigger::Model) -> Re
     }
     let changed = tx
         .execute(
-            "INSERT INTO activations (member_id, trigger_id, revision, activated_at) VALUES (?, ?, ?, ?)
-             ON CONFLICT (member_id, trigger_id) DO UPDATE SET revision = excluded.revision
-             WHERE activations.revision <> excluded.revision",
+            "INSERT INTO activations (member_id, trigger_id, revision, description_edits, activated_at)
+             VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (member_id, trigger_id) DO UPDATE SET revision = excluded.revision,
+                 description_edits = excluded.description_edits
+             WHERE activations.revision <> excluded.revision
+                 OR activations.description_edits <> excluded.description_edits",
             [
                 member.into(),
                 trigger.id.into(),
                 trigger.revision.into(),
+                trigger.description_edits.into(),
                 tx.now().into(),
             ],
         )

@@ -129,17 +129,25 @@ impl Server {
 
     /// How a refusal begins, in the server's own words. Some repeat the key, which is blotted out.
     async fn said(&self, mut response: Response) -> String {
+        let key = self.authorization.as_ref().and_then(|header| header.to_str().ok());
+        let key = key
+            .map(|header| header.trim_start_matches("Bearer "))
+            .unwrap_or_default();
+        // So much more that a key which begins in what is kept is read to its end.
+        let enough = MAX_REFUSAL + key.len();
         let mut body = Vec::new();
-        while body.len() < MAX_REFUSAL
+        while body.len() < enough
             && let Ok(Some(chunk)) = response.chunk().await
         {
             body.extend_from_slice(&chunk);
         }
-        body.truncate(body.len().min(MAX_REFUSAL));
+        body.truncate(enough);
         let mut body = String::from_utf8_lossy(&body).into_owned();
-        if let Some(header) = self.authorization.as_ref().and_then(|header| header.to_str().ok()) {
-            body = body.replace(header.trim_start_matches("Bearer "), "…");
+        if !key.is_empty() {
+            // Of the same length, so that no half of a key comes within what is kept.
+            body = body.replace(key, &"*".repeat(key.len()));
         }
+        body.truncate(body.floor_char_boundary(MAX_REFUSAL));
         format!("{}: {body}", response.status())
     }
 }
