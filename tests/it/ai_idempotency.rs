@@ -13,7 +13,9 @@ use crate::{
 };
 
 async fn keyed(caller: &Caller<'_>, key: &str, input: &Value) -> Answer {
-    let request = caller.request(Method::POST, "/v1/ai/generate").header("Idempotency-Key", key);
+    let request = caller
+        .request(Method::POST, "/v1/ai/generate")
+        .header("Idempotency-Key", key);
     send(request.json(input)).await
 }
 
@@ -34,7 +36,10 @@ async fn the_same_key_gives_the_same_answer_and_asks_once() {
     let defaults = json!({ "prompt": "hello", "newSession": false, "settings": { "includeAudio": false } });
     assert_eq!(keyed(&alice, "k", &defaults).await.body, first.body);
     let body = json!({ "query": GENERATE, "variables": { "input": hello() } });
-    let graphql = alice.request(Method::POST, "/graphql").header("Idempotency-Key", "k").json(&body);
+    let graphql = alice
+        .request(Method::POST, "/graphql")
+        .header("Idempotency-Key", "k")
+        .json(&body);
     assert_eq!(send(graphql).await.body["data"]["generate"], first.body);
     for request in [rest_stream(&alice, &hello()), graphql_stream(&alice, &hello())] {
         let response = request.header("Idempotency-Key", "k").send().await.unwrap();
@@ -62,9 +67,16 @@ async fn the_same_key_gives_the_same_answer_and_asks_once() {
     assert_eq!(upstream.requests().len(), 1);
     // Another member's key is another key.
     let bob = server.member("bob").await;
-    assert_ne!(keyed(&bob, "k", &hello()).await.body["sessionId"], first.body["sessionId"]);
+    assert_ne!(
+        keyed(&bob, "k", &hello()).await.body["sessionId"],
+        first.body["sessionId"]
+    );
     // A stream's key is the plain call's too.
-    let streamed = rest_stream(&alice, &hello()).header("Idempotency-Key", "s").send().await.unwrap();
+    let streamed = rest_stream(&alice, &hello())
+        .header("Idempotency-Key", "s")
+        .send()
+        .await
+        .unwrap();
     let (_, payload) = Listener::of_rest(streamed).await.rest().await;
     assert_eq!(keyed(&alice, "s", &hello()).await.body, payload);
     assert_eq!(upstream.requests().len(), 3);
@@ -115,7 +127,9 @@ async fn what_fails_or_is_left_gives_its_key_back() {
     assert_free(&alice, "failed").await;
 
     upstream.next(Reply::hang());
-    let request = alice.request(Method::POST, "/v1/ai/generate").header("Idempotency-Key", "left");
+    let request = alice
+        .request(Method::POST, "/v1/ai/generate")
+        .header("Idempotency-Key", "left");
     let pending = tokio::spawn(request.json(&hello()).send());
     upstream.asked(3).await;
     pending.abort();
@@ -125,7 +139,11 @@ async fn what_fails_or_is_left_gives_its_key_back() {
     let (reply, steps) = Reply::steps();
     upstream.next(reply);
     steps.text("Once");
-    let response = rest_stream(&alice, &hello()).header("Idempotency-Key", "stream").send().await.unwrap();
+    let response = rest_stream(&alice, &hello())
+        .header("Idempotency-Key", "stream")
+        .send()
+        .await
+        .unwrap();
     let mut listener = Listener::of_rest(response).await;
     assert!(matches!(listener.next().await, Heard::Text(_)));
     drop(listener);
@@ -164,7 +182,10 @@ async fn a_server_that_is_killed_leaves_no_half_session_and_its_key_until_the_le
     let answer = keyed(&alice, "k", &hello()).await;
     assert_eq!(answer.body["response"], "You said: hello", "{:#}", answer.body);
     assert_eq!(keyed(&alice, "k", &hello()).await.body, answer.body);
-    assert_eq!((upstream.requests().len(), count(&place, "session_turns").await), (2, 1));
+    assert_eq!(
+        (upstream.requests().len(), count(&place, "session_turns").await),
+        (2, 1)
+    );
 }
 
 #[tokio::test]
@@ -206,7 +227,10 @@ async fn two_nodes_ask_once() {
         let (reply, steps) = Reply::steps();
         upstream.next(reply);
         let (key, input) = (format!("k{round}"), hello());
-        let asked = [Box::pin(keyed(&alice, &key, &input)), Box::pin(keyed(&there, &key, &input))];
+        let asked = [
+            Box::pin(keyed(&alice, &key, &input)),
+            Box::pin(keyed(&there, &key, &input)),
+        ];
         let (refused, _, mut running) = futures_util::future::select_all(asked).await;
         is(&refused, 409, "IDEMPOTENCY_CONFLICT");
         steps.text("once");
