@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    companions::{GENERATE, ask, assert_nothing_kept, begin, count, execute, generate, is, model, sessions, start, xp},
+    companions::{
+        GENERATE, Sent, ask, assert_nothing_kept, begin, count, execute, generate, is, model, sessions, start, xp,
+    },
     harness::{Caller, Server},
     upstream::{Reply, Upstream},
 };
@@ -12,8 +14,7 @@ const SESSION: &str = "query ($id: ID!) { viewer { session(id: $id) {
     id createdAt messageCount messages { role content timestamp }
 } } }";
 const NODE: &str = "query ($id: ID!) { node(id: $id) { __typename id ... on Session { messageCount } } }";
-const DELETE: &str =
-    "mutation ($id: ID!) { deleteSession(id: $id) { session { id messageCount createdAt } } }";
+const DELETE: &str = "mutation ($id: ID!) { deleteSession(id: $id) { session { id messageCount createdAt } } }";
 
 fn members(body: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
@@ -45,12 +46,18 @@ async fn the_published_calls_work_on_a_server_with_nothing_configured() {
     let listed = alice.get("/v1/sessions").await.body;
     assert_eq!(members(&listed), ["sessions"]);
     assert_eq!(members(&listed["sessions"][0]), ["createdAt", "id", "messageCount"]);
-    assert_eq!((&listed["sessions"][0]["id"], &listed["sessions"][0]["messageCount"]), (&json!(id), &json!(2)));
+    assert_eq!(
+        (&listed["sessions"][0]["id"], &listed["sessions"][0]["messageCount"]),
+        (&json!(id), &json!(2))
+    );
     assert_time(&listed["sessions"][0]["createdAt"]);
 
     let shown = alice.get(&format!("/v1/sessions/{id}")).await.body;
     assert_eq!(members(&shown), ["createdAt", "id", "messages"]);
-    assert_eq!((&shown["id"], &shown["createdAt"]), (&json!(id), &listed["sessions"][0]["createdAt"]));
+    assert_eq!(
+        (&shown["id"], &shown["createdAt"]),
+        (&json!(id), &listed["sessions"][0]["createdAt"])
+    );
     let [user, assistant] = shown["messages"].as_array().unwrap().as_slice() else {
         panic!("{shown:#}");
     };
@@ -76,7 +83,9 @@ async fn graphql_shows_what_rest_shows() {
     let more = "[ai.models.small]\nprovider = \"scripted\"";
     let server = start(&model(&upstream, more)).await;
     let alice = server.member("alice").await;
-    let models = alice.data("{ models { name provider supportsAudio } }", json!({})).await;
+    let models = alice
+        .data("{ models { name provider supportsAudio } }", json!({}))
+        .await;
     let expected = json!([{ "name": "MODEL_1", "provider": "openai", "supportsAudio": false },
                           { "name": "small", "provider": "scripted", "supportsAudio": false }]);
     assert_eq!(models["models"], expected);
@@ -94,7 +103,10 @@ async fn graphql_shows_what_rest_shows() {
 
     let rest = alice.get(&format!("/v1/sessions/{}", id.as_str().unwrap())).await.body;
     let session = alice.data(SESSION, json!({ "id": id })).await["viewer"]["session"].take();
-    assert_eq!((&session["messageCount"], &session["createdAt"]), (&json!(4), &rest["createdAt"]));
+    assert_eq!(
+        (&session["messageCount"], &session["createdAt"]),
+        (&json!(4), &rest["createdAt"])
+    );
     let spelled: Vec<Value> = (rest["messages"].as_array().unwrap().iter())
         .map(|message| {
             let mut message = message.clone();
@@ -105,12 +117,18 @@ async fn graphql_shows_what_rest_shows() {
     assert_eq!(session["messages"], json!(spelled));
     let listed = "{ viewer { sessions { nodes { id messageCount messages { content } } } } }";
     let listed = alice.data(listed, json!({})).await["viewer"]["sessions"]["nodes"].take();
-    assert_eq!((&listed[0]["id"], listed[0]["messages"].as_array().unwrap().len()), (&id, 4));
+    assert_eq!(
+        (&listed[0]["id"], listed[0]["messages"].as_array().unwrap().len()),
+        (&id, 4)
+    );
     assert_eq!(listed[0]["messages"][1], json!({ "content": "You said: a b" }));
     let node = alice.data(NODE, json!({ "id": id })).await["node"].take();
     assert_eq!(node, json!({ "__typename": "Session", "id": id, "messageCount": 4 }));
     let gone = alice.data(DELETE, json!({ "id": id })).await["deleteSession"]["session"].take();
-    assert_eq!(gone, json!({ "id": id, "messageCount": 4, "createdAt": rest["createdAt"] }));
+    assert_eq!(
+        gone,
+        json!({ "id": id, "messageCount": 4, "createdAt": rest["createdAt"] })
+    );
     assert_eq!(alice.graphql(DELETE, json!({ "id": id })).await.code(), "NOT_FOUND");
     assert_eq!(alice.graphql(SESSION, json!({ "id": id })).await.code(), "NOT_FOUND");
     assert_nothing_kept(&server).await;
@@ -131,7 +149,10 @@ async fn what_is_asked_has_bounds() {
         ("model", json!({ "prompt": "p", "settings": { "model": "MODEL_2" } })),
         ("model", json!({ "prompt": "p", "settings": { "model": "" } })),
         ("model", json!({ "prompt": "p", "settings": { "model": "model_1" } })),
-        ("newSession", json!({ "prompt": "p", "sessionId": id, "newSession": true })),
+        (
+            "newSession",
+            json!({ "prompt": "p", "sessionId": id, "newSession": true }),
+        ),
     ] {
         let answer = alice.post("/v1/ai/generate", body.clone()).await;
         is(&answer, 400, "VALIDATION_FAILED");
@@ -143,19 +164,37 @@ async fn what_is_asked_has_bounds() {
         (json!({}), "/prompt"),
         (json!({ "prompt": 1 }), "/prompt"),
         (json!({ "prompt": "p", "settings": 1 }), "/settings"),
-        (json!({ "prompt": "p", "settings": { "includeTriggers": "yes" } }), "/settings/includeTriggers"),
+        (
+            json!({ "prompt": "p", "settings": { "includeTriggers": "yes" } }),
+            "/settings/includeTriggers",
+        ),
     ] {
         let answer = alice.post("/v1/ai/generate", body).await;
         is(&answer, 400, "BAD_REQUEST");
         assert_eq!(answer.body["details"]["path"], path);
     }
-    for id in ["", "x", "session_", "session_01h455vb4pex5vsknk084sn02q", "user_01h455vb4pex5vsknk084sn02q"] {
-        let answer = alice.post("/v1/ai/generate", json!({ "prompt": "p", "sessionId": id })).await;
+    for id in [
+        "",
+        "x",
+        "session_",
+        "session_01h455vb4pex5vsknk084sn02q",
+        "user_01h455vb4pex5vsknk084sn02q",
+    ] {
+        let answer = alice
+            .post("/v1/ai/generate", json!({ "prompt": "p", "sessionId": id }))
+            .await;
         is(&answer, 404, "NOT_FOUND");
     }
-    is(&server.nobody().post("/v1/ai/generate", json!({ "prompt": "p" })).await, 401, "UNAUTHENTICATED");
+    is(
+        &server.nobody().post("/v1/ai/generate", json!({ "prompt": "p" })).await,
+        401,
+        "UNAUTHENTICATED",
+    );
     assert_eq!(upstream.requests().len(), 1, "nothing of it was asked");
-    assert_eq!((sessions(&alice).await[0]["messageCount"].as_i64(), xp(&alice).await), (Some(2), 2));
+    assert_eq!(
+        (sessions(&alice).await[0]["messageCount"].as_i64(), xp(&alice).await),
+        (Some(2), 2)
+    );
 
     // Composed and counted in characters; null is absent.
     let long = "\u{1f300}".repeat(8_000);
@@ -179,16 +218,27 @@ async fn anothers_session_is_not_found() {
     let unknown = "/v1/sessions/session_01h455vb4pex5vsknk084sn02q";
     for other in [&bob, &admin] {
         is(&other.get(&path).await, 404, "NOT_FOUND");
-        assert_eq!(other.get(&path).await.body, other.get(unknown).await.body, "as if it did not exist");
+        assert_eq!(
+            other.get(&path).await.body,
+            other.get(unknown).await.body,
+            "as if it did not exist"
+        );
         is(&other.delete(&path).await, 404, "NOT_FOUND");
         let continued = json!({ "prompt": "go on", "sessionId": id });
-        is(&other.post("/v1/ai/generate", continued.clone()).await, 404, "NOT_FOUND");
+        is(
+            &other.post("/v1/ai/generate", continued.clone()).await,
+            404,
+            "NOT_FOUND",
+        );
         for document in [SESSION, DELETE] {
             assert_eq!(other.graphql(document, json!({ "id": id })).await.code(), "NOT_FOUND");
         }
         let node = other.graphql(NODE, json!({ "id": id })).await;
         assert!(node.body["data"]["node"].is_null(), "{:#}", node.body);
-        assert_eq!(other.graphql(GENERATE, json!({ "input": continued })).await.code(), "NOT_FOUND");
+        assert_eq!(
+            other.graphql(GENERATE, json!({ "input": continued })).await.code(),
+            "NOT_FOUND"
+        );
         assert_eq!(sessions(other).await, Vec::<Value>::new());
         // What was active last is each member's own.
         let answer = ask(other, "hello").await;
@@ -214,7 +264,11 @@ async fn a_session_goes_on_within_half_an_hour_unless_the_call_says_otherwise() 
     assert_eq!(ask(&alice, "two").await["sessionId"], first);
     wait(&server, 29).await;
     assert_eq!(ask(&alice, "three").await["sessionId"], first);
-    assert_eq!(upstream.requests()[2].messages().len(), 6, "a system prompt, two turns, the prompt");
+    assert_eq!(
+        upstream.requests()[2].messages().len(),
+        6,
+        "a system prompt, two turns, the prompt"
+    );
     wait(&server, 30).await;
     let second = ask(&alice, "four").await["sessionId"].take();
     assert_ne!(second, first);
@@ -224,13 +278,26 @@ async fn a_session_goes_on_within_half_an_hour_unless_the_call_says_otherwise() 
     assert_eq!(ask(&alice, "six").await["sessionId"], third);
 
     // However old it is, and from then on it is the one that was active last.
-    let named = generate(&alice, json!({ "prompt": "seven", "sessionId": first, "newSession": false })).await;
+    let named = generate(
+        &alice,
+        json!({ "prompt": "seven", "sessionId": first, "newSession": false }),
+    )
+    .await;
     assert_eq!(named["sessionId"], first);
     assert_eq!(ask(&alice, "eight").await["sessionId"], first);
     let sent = upstream.requests().pop().unwrap();
-    let prompts: Vec<_> = sent.messages().into_iter().filter(|(role, _)| *role == "user").map(|(_, text)| text).collect();
+    let prompts: Vec<_> = sent
+        .messages()
+        .into_iter()
+        .filter(|(role, _)| *role == "user")
+        .map(|(_, text)| text)
+        .collect();
     assert_eq!(prompts, ["one", "two", "three", "seven", "eight"].map(str::to_owned));
-    let listed: Vec<_> = sessions(&alice).await.iter().map(|session| (session["id"].clone(), session["messageCount"].as_i64().unwrap())).collect();
+    let listed: Vec<_> = sessions(&alice)
+        .await
+        .iter()
+        .map(|session| (session["id"].clone(), session["messageCount"].as_i64().unwrap()))
+        .collect();
     assert_eq!(listed, [(third, 4), (second, 2), (first.clone(), 10)], "newest first");
 
     // One that is deleted does not go on.
@@ -248,7 +315,10 @@ async fn a_full_session_takes_no_more() {
     assert_eq!(sessions(&alice).await[0]["messageCount"], 1_000);
     let named = json!({ "prompt": "more", "sessionId": id });
     is(&alice.post("/v1/ai/generate", named.clone()).await, 409, "CONFLICT");
-    assert_eq!(alice.graphql(GENERATE, json!({ "input": named })).await.code(), "CONFLICT");
+    assert_eq!(
+        alice.graphql(GENERATE, json!({ "input": named })).await.code(),
+        "CONFLICT"
+    );
     let next = ask(&alice, "more").await["sessionId"].take();
     assert_ne!(next, id);
     assert_eq!(sessions(&alice).await.len(), 2);
@@ -268,9 +338,15 @@ async fn two_answers_at_once_are_both_kept_in_one_session() {
     }
     let messages = alice.get(&format!("/v1/sessions/{id}")).await.body["messages"].take();
     let messages = messages.as_array().unwrap();
-    assert_eq!((messages.len(), sessions(&alice).await[0]["messageCount"].as_i64()), (14, Some(14)));
+    assert_eq!(
+        (messages.len(), sessions(&alice).await[0]["messageCount"].as_i64()),
+        (14, Some(14))
+    );
     for pair in messages.chunks(2) {
-        assert_eq!(pair[1]["content"], format!("You said: {}", pair[0]["content"].as_str().unwrap()));
+        assert_eq!(
+            pair[1]["content"],
+            format!("You said: {}", pair[0]["content"].as_str().unwrap())
+        );
     }
 }
 
@@ -290,7 +366,13 @@ async fn sessions_are_listed_newest_first_in_pages() {
     let (mut after, mut seen) = (Value::Null, Vec::new());
     loop {
         let page = alice.data(list, json!({ "after": after })).await["viewer"]["sessions"].take();
-        seen.extend(page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page["nodes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|node| node["id"].as_str().unwrap().to_owned()),
+        );
         assert_eq!(page["edges"][0]["node"], page["nodes"][0]);
         if page["pageInfo"]["hasNextPage"] == false {
             break;
@@ -301,7 +383,13 @@ async fn sessions_are_listed_newest_first_in_pages() {
     let (mut path, mut seen) = (Some("/v1/sessions?first=2".to_owned()), Vec::new());
     while let Some(at) = path {
         let page = alice.get(&at).await;
-        seen.extend(page.body["sessions"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page.body["sessions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["id"].as_str().unwrap().to_owned()),
+        );
         let link = page.header("link").filter(|link| link.contains("rel=\"next\""));
         path = link.map(|link| {
             let url = link.split(['<', '>']).nth(1).unwrap();
@@ -310,7 +398,11 @@ async fn sessions_are_listed_newest_first_in_pages() {
     }
     assert_eq!(seen, ids);
     for query in ["first=0", "first=101", "after=x"] {
-        is(&alice.get(&format!("/v1/sessions?{query}")).await, 400, "VALIDATION_FAILED");
+        is(
+            &alice.get(&format!("/v1/sessions?{query}")).await,
+            400,
+            "VALIDATION_FAILED",
+        );
     }
 }
 
@@ -362,7 +454,8 @@ async fn keys_need_the_scopes() {
 async fn a_model_is_sent_its_prompt_what_was_said_and_its_settings() {
     let upstream = Upstream::start().await;
     upstream.demand_key("sk-secret");
-    let more = "api_key_env = \"TEST_LLM_KEY\"\nsystem_prompt = \"Be kind.\"\ntemperature = 0.5\nmax_answer_tokens = 77";
+    let more =
+        "api_key_env = \"TEST_LLM_KEY\"\nsystem_prompt = \"Be kind.\"\ntemperature = 0.5\nmax_answer_tokens = 77";
     let mut place = crate::companions::place(&model(&upstream, more)).await;
     place.set("TEST_LLM_KEY", "sk-secret");
     let server = Server::options().place(&place).start().await;
@@ -376,7 +469,12 @@ async fn a_model_is_sent_its_prompt_what_was_said_and_its_settings() {
         assert_eq!(request.headers["authorization"], "Bearer sk-secret");
         let body = &request.body;
         assert_eq!(
-            (&body["model"], &body["stream"], &body["temperature"], &body["max_tokens"]),
+            (
+                &body["model"],
+                &body["stream"],
+                &body["temperature"],
+                &body["max_tokens"]
+            ),
             (&json!("llama"), &json!(true), &json!(0.5), &json!(77))
         );
     }
@@ -399,21 +497,28 @@ async fn the_oldest_turns_are_left_out_first_and_the_system_prompt_never() {
     let server = start(&model(&upstream, &more)).await;
     let alice = server.member("alice").await;
     for n in 0..6 {
-        // About 140 tokens with its answer.
+        // 131 tokens with its answer; the system prompt takes 64, the last prompt 125.
         upstream.next(Reply::stream(&["short"]));
         ask(&alice, &format!("{n} {}", "x".repeat(360))).await;
     }
     let last = upstream.requests().pop().unwrap();
     let messages = last.messages();
     assert_eq!(messages[0], ("system", system.trim()));
-    let kept: Vec<&str> = messages.iter().filter(|message| message.0 == "user").map(|message| &message.1[..1]).collect();
-    assert_eq!(kept, ["4", "5"], "as many as fit, the last ones, whole");
+    let kept: Vec<&str> = messages
+        .iter()
+        .filter(|message| message.0 == "user")
+        .map(|message| &message.1[..1])
+        .collect();
+    assert_eq!(kept, ["3", "4", "5"], "as many as fit, the last ones, whole");
     assert_eq!(messages[2], ("assistant", "short"));
 
     // Too much by itself: it is sent alone.
     ask(&alice, &"y".repeat(8_000)).await;
     let last = upstream.requests().pop().unwrap();
-    assert_eq!(last.messages().iter().map(|message| message.0).collect::<Vec<_>>(), ["system", "user"]);
+    assert_eq!(
+        last.messages().iter().map(|message| message.0).collect::<Vec<_>>(),
+        ["system", "user"]
+    );
     // What was left out is still there to be read.
     assert_eq!(sessions(&alice).await[0]["messageCount"], 14);
 }

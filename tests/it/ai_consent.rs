@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::{
-    companions::{Listener, WAYS, ask, assert_nothing_kept, begin, generate, is, model, sessions, start, xp},
+    companions::{Listener, Sent, WAYS, ask, assert_nothing_kept, begin, generate, is, model, sessions, start, xp},
     harness::{Caller, Server},
     upstream::{Reply, Request, Upstream},
 };
 
 /// A public trigger with a text that is nobody else's.
 async fn trigger(creator: &Caller<'_>, name: &str) -> String {
-    let body = json!({ "name": name, "description": format!("About {name}."), "content": text(name), "isPublic": true });
+    let body =
+        json!({ "name": name, "description": format!("About {name}."), "content": text(name), "isPublic": true });
     let made = creator.post("/v1/triggers", body).await;
     assert_eq!(made.status, 200, "{:#}", made.body);
     made.body["id"].as_str().unwrap().to_owned()
@@ -26,7 +27,10 @@ async fn activate(caller: &Caller<'_>, id: &str) {
 }
 
 async fn deactivate(caller: &Caller<'_>, id: &str) {
-    assert_eq!(caller.delete(&format!("/v1/triggers/{id}/activation")).await.status, 200);
+    assert_eq!(
+        caller.delete(&format!("/v1/triggers/{id}/activation")).await.status,
+        200
+    );
 }
 
 async fn pause(caller: &Caller<'_>) {
@@ -52,7 +56,12 @@ fn last(upstream: &Upstream) -> Request {
 
 /// The names of the triggers that an answer names.
 fn named(answer: &Value) -> Vec<&str> {
-    answer["triggers"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+    answer["triggers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect()
 }
 
 /// The answer that carries a trigger: its name, and its text.
@@ -70,8 +79,16 @@ async fn stage() -> (Upstream, Server) {
 #[tokio::test]
 async fn a_model_is_offered_what_the_member_has_activated_and_no_others() {
     let (upstream, server) = stage().await;
-    let (alice, bob, carol) = (server.member("alice").await, server.member("bob").await, server.member("carol").await);
-    let (calm, deep, unread) = (trigger(&alice, "calm").await, trigger(&alice, "Deep Water").await, trigger(&alice, "unread").await);
+    let (alice, bob, carol) = (
+        server.member("alice").await,
+        server.member("bob").await,
+        server.member("carol").await,
+    );
+    let (calm, deep, unread) = (
+        trigger(&alice, "calm").await,
+        trigger(&alice, "Deep Water").await,
+        trigger(&alice, "unread").await,
+    );
     let (private, gone) = (bob.trigger("own", false).await, trigger(&alice, "gone").await);
     for id in [&calm, &deep, &private, &gone] {
         activate(&bob, id).await;
@@ -81,14 +98,27 @@ async fn a_model_is_offered_what_the_member_has_activated_and_no_others() {
 
     upstream.next(Reply::stream(&["CALM as deep", " water; calming; unread, gone"]));
     let answer = ask_with(&bob, "hello").await;
-    assert_eq!(named(&answer), ["calm", "Deep Water"], "whole words, regardless of case, in the order of activation");
+    assert_eq!(
+        named(&answer),
+        ["calm", "Deep Water"],
+        "whole words, regardless of case, in the order of activation"
+    );
     let sent = last(&upstream);
     let messages = sent.messages();
     let [("system", system), ("user", "hello")] = messages.as_slice() else {
         panic!("{messages:?}");
     };
     assert!(system.starts_with("Be kind."), "{system}");
-    for part in ["calm", "About calm.", "the text of calm, now", "Deep Water", "About Deep Water.", "the text of Deep Water, now", "own", "own, now"] {
+    for part in [
+        "calm",
+        "About calm.",
+        "the text of calm, now",
+        "Deep Water",
+        "About Deep Water.",
+        "the text of Deep Water, now",
+        "own",
+        "own, now",
+    ] {
         assert!(system.contains(part), "{part}: {system}");
     }
     for other in ["unread", "gone"] {
@@ -106,7 +136,9 @@ async fn a_model_is_offered_what_the_member_has_activated_and_no_others() {
     assert_eq!(last(&upstream).messages(), [("system", "Be kind."), ("user", "hello")]);
     // GraphQL shows the triggers themselves.
     upstream.next(Reply::stream(&["\u{201c}Calm\u{201d}!"]));
-    let data = bob.data(crate::companions::GENERATE, json!({ "input": with("again") })).await;
+    let data = bob
+        .data(crate::companions::GENERATE, json!({ "input": with("again") }))
+        .await;
     assert_eq!(data["generate"]["triggers"], json!([{ "id": calm, "name": "calm" }]));
 }
 
@@ -149,9 +181,17 @@ async fn a_members_own_words_bring_in_nothing_that_is_not_activated() {
         assert_eq!(answer["triggers"], json!([]));
         let sent = last(&upstream);
         assert!(sent.text().contains(&text("other")));
-        assert!(!sent.text().contains(&text("calm")) && !sent.text().contains("About calm."), "{}", sent.text());
+        assert!(
+            !sent.text().contains(&text("calm")) && !sent.text().contains("About calm."),
+            "{}",
+            sent.text()
+        );
         let messages = sent.messages();
-        assert_eq!(messages.last(), Some(&("user", prompt.as_str())), "it is the member's words, as they are");
+        assert_eq!(
+            messages.last(),
+            Some(&("user", prompt.as_str())),
+            "it is the member's words, as they are"
+        );
         assert_eq!(messages.iter().filter(|message| message.0 == "system").count(), 1);
         assert!(!messages[0].1.contains("calm"));
     }
@@ -165,11 +205,17 @@ async fn take_out(way: &str, creator: &Caller<'_>, member: &Caller<'_>, id: &str
     match way {
         "pause" => pause(member).await,
         "deactivate" => deactivate(member, id).await,
-        "edit" => assert_eq!(creator.put(&path, json!({ "content": "something else" })).await.status, 200),
+        "edit" => assert_eq!(
+            creator.put(&path, json!({ "content": "something else" })).await.status,
+            200
+        ),
         "make private" => assert_eq!(creator.put(&path, json!({ "isPublic": false })).await.status, 200),
         "delete" => assert_eq!(creator.delete(&path).await.status, 200),
         "block" => {
-            let name = creator.get("/v1/me").await.body["username"].as_str().unwrap().to_owned();
+            let name = creator.get("/v1/me").await.body["username"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             assert_eq!(member.put(&format!("/v1/blocked/{name}"), json!({})).await.status, 200);
         }
         other => panic!("{other}"),
@@ -198,9 +244,19 @@ async fn what_goes_out_of_use_is_not_sent_again_in_the_middle_of_a_session_eithe
             assert_eq!(answer["triggers"], json!([]), "{way}");
             let sent = last(&upstream);
             assert!(!sent.text().contains("calm"), "{way}: {}", sent.text());
-            assert!(!sent.text().contains("something else"), "{way}: a revision that nobody has read");
-            let first: Vec<_> = sent.messages()[..3].iter().map(|message| message.1.to_owned()).collect();
-            assert_eq!(first, ["Be kind.", "before", "You said: before"], "{way}: the rest is still there");
+            assert!(
+                !sent.text().contains("something else"),
+                "{way}: a revision that nobody has read"
+            );
+            let first: Vec<_> = sent.messages()[..3]
+                .iter()
+                .map(|message| message.1.to_owned())
+                .collect();
+            assert_eq!(
+                first,
+                ["Be kind.", "before", "You said: before"],
+                "{way}: the rest is still there"
+            );
         }
         // The member can still read what was said.
         assert_eq!(sessions(&member).await[0]["messageCount"], 10, "{way}");
@@ -219,9 +275,21 @@ async fn what_goes_out_of_use_is_not_sent_again_in_the_middle_of_a_session_eithe
         }
         ask_with(&member, "and now?").await;
         let sent = last(&upstream);
-        let said: Vec<_> = sent.messages().iter().filter(|message| message.0 == "user").map(|message| message.1).collect::<Vec<_>>();
-        assert_eq!(said, ["before", "first", "what was it?", "go on", "go on", "and now?"], "{way}");
-        assert!(sent.messages()[0].1.contains(&text("calm")), "{way}: it is offered again");
+        let said: Vec<_> = sent
+            .messages()
+            .iter()
+            .filter(|message| message.0 == "user")
+            .map(|message| message.1)
+            .collect::<Vec<_>>();
+        assert_eq!(
+            said,
+            ["before", "first", "what was it?", "go on", "go on", "and now?"],
+            "{way}"
+        );
+        assert!(
+            sent.messages()[0].1.contains(&text("calm")),
+            "{way}: it is offered again"
+        );
     }
 }
 
@@ -263,24 +331,43 @@ async fn what_goes_out_of_use_while_it_is_used_ends_the_answer() {
             assert_eq!(listener.next().await.text(), "Now");
             listening.push((way, listener, steps));
         }
-        let (reply, _steps) = Reply::steps();
+        let (reply, steps) = Reply::steps();
         upstream.next(reply);
         let plain = async {
             let answer = member.post("/v1/ai/generate", with("hello")).await;
             is(&answer, 409, "CONFLICT");
         };
+        // What the member does is at once. What the creator does is found at the end, when the answer would be kept: one
+        // trigger may be in use by everybody.
+        let is_the_members = matches!(out, "pause" | "deactivate" | "block");
         let meanwhile = async {
             upstream.asked(4 * (nth + 1)).await;
             take_out(out, &creator, &member, &id).await;
+            match is_the_members {
+                true => Some(steps),
+                false => {
+                    steps.text("Now");
+                    steps.end();
+                    None
+                }
+            }
         };
-        tokio::join!(plain, meanwhile);
-        for (way, mut listener, _steps) in listening {
+        let ((), _steps) = tokio::join!(plain, meanwhile);
+        let mut open = Vec::new();
+        for (way, mut listener, steps) in listening {
+            match is_the_members {
+                true => open.push(steps),
+                false => steps.end(),
+            }
             assert_eq!(listener.failure().await, "CONFLICT", "{out} by {way:?}");
         }
-        left += 4;
+        if is_the_members {
+            left += 4;
+        }
         upstream.lost(left).await;
         assert_eq!(sessions(&member).await, Vec::<Value>::new(), "{out}");
     }
+    assert_eq!(upstream.left(), left);
     assert_nothing_kept(&server).await;
 }
 

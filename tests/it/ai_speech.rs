@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    companions::{GENERATE, Listener, WAYS, generate, model, place, sessions, start},
+    companions::{GENERATE, Listener, WAYS, generate, model, place, sessions, spoken, start},
     harness::{Caller, PASSWORD, Server},
     upstream::{Reply, Upstream},
 };
@@ -66,16 +66,27 @@ async fn an_answer_is_read_aloud_by_a_server() {
     let models = alice.get("/v1/ai/models").await.body;
     assert_eq!(models["models"][0]["supportsAudio"], true);
     let (path, session) = say(&alice, "hello").await;
-    let spoken = upstream.requests().pop().unwrap();
-    assert_eq!(spoken.path, "/v1/audio/speech");
-    let body = &spoken.body;
+    let last = upstream.requests().pop().unwrap();
+    assert_eq!(last.path, "/v1/audio/speech");
+    let body = &last.body;
     assert_eq!(
         (&body["input"], &body["model"], &body["voice"]),
         (&json!("You said: hello"), &json!("kokoro"), &json!("af_bella"))
     );
     let mp3 = audio(&server, &path).await;
-    let part = server.request(Method::GET, &path).header("range", "bytes=2-5").send().await.unwrap();
-    assert_eq!((part.status().as_u16(), part.headers()["content-range"].to_str().unwrap()), (206, &*format!("bytes 2-5/{}", mp3.len())));
+    let part = server
+        .request(Method::GET, &path)
+        .header("range", "bytes=2-5")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            part.status().as_u16(),
+            part.headers()["content-range"].to_str().unwrap()
+        ),
+        (206, &*format!("bytes 2-5/{}", mp3.len()))
+    );
     assert_eq!(part.bytes().await.unwrap(), mp3[2..6]);
     let head = server.request(Method::HEAD, &path).send().await.unwrap();
     assert_eq!(head.headers()["content-length"], mp3.len().to_string().as_str());
@@ -86,13 +97,18 @@ async fn an_answer_is_read_aloud_by_a_server() {
     let other_name = other.trim_start_matches("/audio/");
     let same = name.chars().zip(other_name.chars()).filter(|(a, b)| a == b).count();
     assert!(same < name.len() / 2, "{name} and {other_name}");
-    for unknown in ["/audio/", "/audio/x.mp3", "/audio/../bambisleep.toml", &path.replace(".mp3", ".wav")] {
+    for unknown in [
+        "/audio/",
+        "/audio/x.mp3",
+        "/audio/../bambisleep.toml",
+        &path.replace(".mp3", ".wav"),
+    ] {
         assert_eq!(status(&server, unknown).await, 404, "{unknown}");
     }
     // Not asked for.
     let quiet = generate(&alice, json!({ "prompt": "hello", "newSession": true })).await;
     assert_eq!(quiet["audioUrl"], Value::Null);
-    assert_eq!(upstream.spoken(), 2);
+    assert_eq!(spoken(&upstream), 2);
     // GraphQL and the streams say it as well.
     let data = alice.data(GENERATE, json!({ "input": aloud("hello") })).await;
     assert_eq!(data["generate"]["audioUrl"], server.url(&path));
@@ -100,7 +116,7 @@ async fn an_answer_is_read_aloud_by_a_server() {
         let mut listener = Listener::open(way, &alice, &aloud("hello")).await;
         assert_eq!(listener.rest().await.1["audioUrl"], server.url(&path), "{way:?}");
     }
-    assert_eq!(upstream.spoken(), 2);
+    assert_eq!(spoken(&upstream), 2);
     assert!(session.starts_with("/v1/sessions/session_"));
 }
 
@@ -113,7 +129,9 @@ async fn audio_is_at_the_public_address() {
     let alice = server.member("alice").await;
     let answer = generate(&alice, aloud("hello")).await;
     let url = answer["audioUrl"].as_str().unwrap();
-    let path = url.strip_prefix("https://chat.example").unwrap_or_else(|| panic!("{url}"));
+    let path = url
+        .strip_prefix("https://chat.example")
+        .unwrap_or_else(|| panic!("{url}"));
     audio(&server, path).await;
 }
 
@@ -124,12 +142,12 @@ async fn the_same_text_is_made_once() {
     let (alice, bob) = (server.member("alice").await, server.member("bob").await);
     let (first, _) = say(&alice, "hello").await;
     assert_eq!(say(&bob, "hello").await.0, first);
-    assert_eq!(upstream.spoken(), 1);
+    assert_eq!(spoken(&upstream), 1);
     // At once, of both of them.
     let asked = [&alice, &bob].into_iter().cycle().take(12);
     let paths = join_all(asked.map(|caller| say(caller, "all at once"))).await;
     assert!(paths.iter().all(|(path, _)| *path == paths[0].0), "{paths:?}");
-    assert_eq!(upstream.spoken(), 2);
+    assert_eq!(spoken(&upstream), 2);
     assert_ne!(paths[0].0, first);
 }
 
@@ -150,7 +168,7 @@ async fn audio_goes_with_the_last_session_that_has_it_and_with_the_account() {
     let (again, _) = say(&alice, "hello").await;
     assert_ne!(again, path);
     let (shared, _) = say(&bob, "hello").await;
-    assert_eq!((shared, upstream.spoken()), (again.clone(), 3));
+    assert_eq!((shared, spoken(&upstream)), (again.clone(), 3));
 
     let gone = bob.post("/v1/me/delete", json!({ "password": PASSWORD })).await;
     assert_eq!(gone.status, 200, "{:#}", gone.body);
@@ -173,7 +191,11 @@ async fn a_voice_that_fails_leaves_the_text() {
     for (nth, reply) in fail.into_iter().enumerate() {
         upstream.next_speech(reply());
         let answer = generate(&alice, aloud("hello")).await;
-        assert_eq!((&answer["response"], &answer["audioUrl"]), (&json!("You said: hello"), &Value::Null), "{nth}");
+        assert_eq!(
+            (&answer["response"], &answer["audioUrl"]),
+            (&json!("You said: hello"), &Value::Null),
+            "{nth}"
+        );
         assert_eq!(sessions(&alice).await.len(), nth + 1, "it is kept");
     }
     upstream.lost(1).await;
@@ -209,19 +231,27 @@ async fn an_answer_is_read_aloud_by_a_program() {
     let (long, session) = say(&alice, &long).await;
     let (short, longer) = (audio(&server, &short).await, audio(&server, &long).await);
     assert!(longer.len() > 3 * short.len(), "{} and {}", longer.len(), short.len());
-    assert_eq!(upstream.spoken(), 0);
+    assert_eq!(spoken(&upstream), 0);
     assert_eq!(alice.delete(&session).await.status, 200);
     assert_eq!(status(&server, &long).await, 404);
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_or_fails_leaves_the_text() {
-    for command in ["[\"no-such-program-anywhere\"]", "[\"false\"]", "[\"cat\"]", "[\"sleep\", \"600\"]"] {
+    for command in [
+        "[\"no-such-program-anywhere\"]",
+        "[\"false\"]",
+        "[\"cat\"]",
+        "[\"sleep\", \"600\"]",
+    ] {
         let speech = format!("[ai.speech]\nprovider = \"command\"\ncommand = {command}\ntimeout_seconds = 1");
         let server = start(&speech).await;
         let alice = server.member("alice").await;
         let answer = generate(&alice, aloud("hello")).await;
-        assert!(answer["response"].as_str().unwrap().ends_with("You said: hello"), "{command}");
+        assert!(
+            answer["response"].as_str().unwrap().ends_with("You said: hello"),
+            "{command}"
+        );
         assert_eq!(answer["audioUrl"], Value::Null, "{command}");
         assert_eq!(sessions(&alice).await[0]["messageCount"], 2);
     }

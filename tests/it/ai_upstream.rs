@@ -15,20 +15,61 @@ type Case = (&'static str, fn() -> Reply, u16, &'static str, Option<&'static str
 
 /// Each quotes the key where it can.
 const CASES: &[Case] = &[
-    ("429", || Reply::status(429, KEY).header("retry-after", "7"), 503, "UNAVAILABLE", Some("7")),
+    (
+        "429",
+        || Reply::status(429, KEY).header("retry-after", "7"),
+        503,
+        "UNAVAILABLE",
+        Some("7"),
+    ),
     ("503", || Reply::status(503, KEY), 503, "UNAVAILABLE", Some("5")),
     ("500", || Reply::status(500, KEY), 502, "UPSTREAM_FAILED", None),
     ("401", || Reply::status(401, KEY), 502, "UPSTREAM_FAILED", None),
     ("404", || Reply::status(404, KEY), 502, "UPSTREAM_FAILED", None),
-    ("garbage", || Reply::raw("text/event-stream", [format!("data: {{]{KEY}\n\n")]), 502, "UPSTREAM_FAILED", None),
-    ("bytes", || Reply::raw("application/json", [vec![0xff, 0, 0xfe]]), 502, "UPSTREAM_FAILED", None),
-    ("nothing", || Reply::raw("text/event-stream", [""]), 502, "UPSTREAM_FAILED", None),
-    ("HTML", || Reply::raw("text/html", [format!("<html>{KEY}</html>")]), 502, "UPSTREAM_FAILED", None),
-    ("broken in the middle", || Reply::stream(&["Half an "]).cut(), 502, "UPSTREAM_FAILED", None),
+    (
+        "garbage",
+        || Reply::raw("text/event-stream", [format!("data: {{]{KEY}\n\n")]),
+        502,
+        "UPSTREAM_FAILED",
+        None,
+    ),
+    (
+        "bytes",
+        || Reply::raw("application/json", [vec![0xff, 0, 0xfe]]),
+        502,
+        "UPSTREAM_FAILED",
+        None,
+    ),
+    (
+        "nothing",
+        || Reply::raw("text/event-stream", [""]),
+        502,
+        "UPSTREAM_FAILED",
+        None,
+    ),
+    (
+        "HTML",
+        || Reply::raw("text/html", [format!("<html>{KEY}</html>")]),
+        502,
+        "UPSTREAM_FAILED",
+        None,
+    ),
+    ("broken in the middle", half, 502, "UPSTREAM_FAILED", None),
     ("an empty answer", || Reply::stream(&[]), 502, "UPSTREAM_FAILED", None),
     ("10 MiB", ten_mebibytes, 502, "UPSTREAM_FAILED", None),
-    ("10 MiB at once", || Reply::plain(&"x".repeat(10 << 20)), 502, "UPSTREAM_FAILED", None),
+    (
+        "10 MiB at once",
+        || Reply::plain(&"x".repeat(10 << 20)),
+        502,
+        "UPSTREAM_FAILED",
+        None,
+    ),
 ];
+
+fn half() -> Reply {
+    let event = json!({ "choices": [{ "index": 0, "delta": { "content": "Half an " } }] });
+    Reply::raw("text/event-stream", [format!("data: {event}\n\n")]).cut()
+}
 
 fn ten_mebibytes() -> Reply {
     let piece = "x".repeat(1 << 20);
@@ -63,7 +104,10 @@ async fn what_fails_is_told_and_leaves_nothing() {
         assert_for_people(&answer);
         upstream.next(reply());
         let answer = alice.graphql(GENERATE, json!({ "input": { "prompt": "hello" } })).await;
-        assert_eq!((answer.code(), &answer.body["errors"][0]["extensions"]["status"]), (*code, &json!(status)));
+        assert_eq!(
+            (answer.code(), &answer.body["errors"][0]["extensions"]["status"]),
+            (*code, &json!(status))
+        );
         // One that is answered in between keeps the circuit closed.
         ask(&alice, "go on").await;
         for way in WAYS {
@@ -88,7 +132,11 @@ async fn what_fails_is_told_and_leaves_nothing() {
 #[tokio::test]
 async fn models_that_hang_are_given_up() {
     let upstream = Upstream::start().await;
-    let server = start(&model(&upstream, "timeout_seconds = 2\nfirst_token_timeout_seconds = 1")).await;
+    let server = start(&model(
+        &upstream,
+        "timeout_seconds = 2\nfirst_token_timeout_seconds = 1",
+    ))
+    .await;
     let alice = server.member("alice").await;
     upstream.next(Reply::hang());
     let answer = alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await;
@@ -98,7 +146,11 @@ async fn models_that_hang_are_given_up() {
     // Headers, and then nothing.
     let (reply, _steps) = Reply::steps();
     upstream.next(reply);
-    is(&alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await, 502, "UPSTREAM_FAILED");
+    is(
+        &alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await,
+        502,
+        "UPSTREAM_FAILED",
+    );
     upstream.lost(2).await;
     // Some of it, and then nothing.
     let (reply, steps) = Reply::steps();
@@ -115,7 +167,8 @@ async fn models_that_hang_are_given_up() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_of() {
     let nobody = crate::harness::address_to_keep();
-    let settings = format!("[ai.models.MODEL_1]\nprovider = \"openai\"\nbase_url = \"http://{nobody}/v1\"\nmodel = \"m\"\n");
+    let settings =
+        format!("[ai.models.MODEL_1]\nprovider = \"openai\"\nbase_url = \"http://{nobody}/v1\"\nmodel = \"m\"\n");
     let server = start(&settings).await;
     let alice = server.member("alice").await;
     let answer = alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await;
@@ -131,7 +184,11 @@ async fn a_server_that_fails_again_and_again_is_left_alone() {
     let alice = server.member("alice").await;
     for _ in 0..5 {
         upstream.next(Reply::status(500, "broken"));
-        is(&alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await, 502, "UPSTREAM_FAILED");
+        is(
+            &alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await,
+            502,
+            "UPSTREAM_FAILED",
+        );
     }
     let answer = alice.post("/v1/ai/generate", json!({ "prompt": "hello" })).await;
     is(&answer, 503, "UNAVAILABLE");
@@ -150,7 +207,10 @@ async fn a_server_that_fails_again_and_again_is_left_alone() {
 #[tokio::test]
 async fn who_finds_the_queue_full_is_told_to_come_again() {
     let upstream = Upstream::start().await;
-    let settings = format!("[ai]\ncalls_at_once = 1\ncalls_waiting = 1\nwait_seconds = 30\n{}", model(&upstream, ""));
+    let settings = format!(
+        "[ai]\ncalls_at_once = 1\ncalls_waiting = 1\nwait_seconds = 30\n{}",
+        model(&upstream, "")
+    );
     let server = start(&settings).await;
     let alice = server.member("alice").await;
     let (reply, steps) = Reply::steps();

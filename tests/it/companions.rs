@@ -8,7 +8,7 @@ use crate::{
     graphql_sse::{Events, Piece},
     graphql_ws::Socket,
     harness::{Answer, Caller, Place, Server},
-    upstream::Upstream,
+    upstream::{Request, Upstream},
 };
 
 pub const GENERATE: &str = "mutation ($input: GenerateInput!) { generate(input: $input) {
@@ -17,6 +17,36 @@ pub const GENERATE: &str = "mutation ($input: GenerateInput!) { generate(input: 
 pub const GENERATION: &str = "subscription ($input: GenerateInput!) { generation(input: $input) {
     ... on GenerationDelta { text } ... on GeneratePayload { response audioUrl triggers { name } sessionId }
 } }";
+
+/// What a model was sent.
+pub trait Sent {
+    /// Role and text of each message.
+    fn messages(&self) -> Vec<(&str, &str)>;
+    /// All messages, as JSON.
+    fn text(&self) -> String;
+}
+
+impl Sent for Request {
+    fn messages(&self) -> Vec<(&str, &str)> {
+        let messages = self.body["messages"].as_array().expect("a chat has messages").iter();
+        messages
+            .map(|message| (message["role"].as_str().unwrap(), message["content"].as_str().unwrap()))
+            .collect()
+    }
+
+    fn text(&self) -> String {
+        self.body["messages"].to_string()
+    }
+}
+
+/// How often a server was asked to speak until now.
+pub fn spoken(upstream: &Upstream) -> usize {
+    let requests = upstream.requests();
+    requests
+        .iter()
+        .filter(|request| request.path == "/v1/audio/speech")
+        .count()
+}
 
 /// Settings with `MODEL_1` on the upstream; its table goes on with `more`.
 pub fn model(upstream: &Upstream, more: &str) -> String {

@@ -27,7 +27,10 @@ const CHANGED: &str =
 #[derive(Debug, PartialEq)]
 pub enum Piece {
     Comment,
-    Next { id: Option<String>, data: Value },
+    Next {
+        id: Option<String>,
+        data: Value,
+    },
     /// Of REST's streams.
     Error(Value),
     Complete,

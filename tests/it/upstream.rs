@@ -46,22 +46,6 @@ pub struct Request {
     pub body: Value,
 }
 
-impl Request {
-    /// The messages that a chat was sent, as role and text.
-    pub fn messages(&self) -> Vec<(&str, &str)> {
-        let messages = self.body["messages"].as_array().expect("a chat has messages");
-        let pairs = messages
-            .iter()
-            .map(|message| (message["role"].as_str().unwrap(), message["content"].as_str().unwrap()));
-        pairs.collect()
-    }
-
-    /// All that a chat was sent, in one text.
-    pub fn text(&self) -> String {
-        self.body["messages"].to_string()
-    }
-}
-
 impl Upstream {
     /// Listens on a free port of 127.0.0.1. Without replies of the test's own it streams back what the user said, and
     /// speaks a tenth of a second of silence as WAV.
@@ -104,18 +88,6 @@ impl Upstream {
     /// All that it was asked until now, refused or not.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.borrow().clone()
-    }
-
-    /// What it was asked of chats until now.
-    pub fn chats(&self) -> Vec<Request> {
-        let mut requests = self.requests();
-        requests.retain(|request| request.path == "/v1/chat/completions");
-        requests
-    }
-
-    /// How often it was asked to speak until now.
-    pub fn spoken(&self) -> usize {
-        self.requests().len() - self.chats().len()
     }
 
     /// Waits until it was asked so many times in all.
