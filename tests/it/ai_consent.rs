@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     companions::{Listener, Sent, WAYS, ask, assert_nothing_kept, begin, generate, is, model, sessions, start, xp},
-    harness::{Caller, Server},
+    harness::{Caller, Server, clustered},
     upstream::{Reply, Request, Upstream},
 };
 
@@ -409,4 +409,48 @@ async fn an_answer_from_a_history_with_a_trigger_ends_with_a_pause_too() {
     let messages = bob.get(&format!("/v1/sessions/{session}")).await.body["messages"].take();
     assert_eq!(messages.as_array().unwrap().len(), 4);
     assert_eq!(xp(&bob).await, 5 + 2 * 2, "of activating it, and of two answers");
+}
+
+#[tokio::test]
+async fn a_pause_on_another_node_ends_the_answer_as_well() {
+    if !clustered() {
+        return;
+    }
+    let (upstream, server) = stage().await;
+    let other = Server::options().place(&server.place).start().await;
+    let bob = server.member("bob").await;
+    let id = trigger(&bob, "calm").await;
+    activate(&bob, &id).await;
+    let (reply, steps) = Reply::steps();
+    upstream.next(reply);
+    steps.text("Now");
+    let mut listener = Listener::open(WAYS[0], &bob, &with("hello")).await;
+    assert_eq!(listener.next().await.text(), "Now");
+    pause(&other.bearer(bob.token())).await;
+    assert_eq!(listener.failure().await, "CONFLICT");
+    upstream.lost(1).await;
+    assert_nothing_kept(&server).await;
+}
+
+#[tokio::test]
+async fn a_pause_while_it_is_read_aloud_ends_the_answer() {
+    let upstream = Upstream::start().await;
+    let url = upstream.url();
+    let speech = format!("[ai.speech]\nprovider = \"openai\"\nbase_url = \"{url}\"\nmodel = \"m\"\nvoice = \"v\"");
+    let server = start(&model(&upstream, &speech)).await;
+    let bob = server.member("bob").await;
+    let id = trigger(&bob, "calm").await;
+    activate(&bob, &id).await;
+    upstream.next(carrying("calm"));
+    upstream.next_speech(Reply::hang());
+    let settings = json!({ "includeTriggers": true, "includeAudio": true });
+    let asked = bob.post("/v1/ai/generate", json!({ "prompt": "hello", "settings": settings }));
+    let meanwhile = async {
+        upstream.asked(2).await;
+        pause(&bob).await;
+    };
+    let (answer, ()) = tokio::join!(asked, meanwhile);
+    is(&answer, 409, "CONFLICT");
+    upstream.lost(1).await;
+    assert_nothing_kept(&server).await;
 }

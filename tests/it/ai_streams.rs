@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use crate::{
     companions::{
-        GENERATE, GENERATION, Heard, Listener, WAYS, Way, ask, assert_nothing_kept, count, graphql_stream, is, model,
-        rest_stream, sessions, start, xp,
+        GENERATE, GENERATION, Heard, Listener, WAYS, Way, ask, assert_nothing_kept, begin, count, graphql_stream, is,
+        model, rest_stream, sessions, start, xp,
     },
     graphql_ws::Socket,
-    harness::{Caller, PATIENCE, Server, eventually},
+    harness::{Caller, PASSWORD, PATIENCE, Server, eventually},
     upstream::{Reply, Steps, Upstream},
 };
 
@@ -301,7 +301,12 @@ async fn an_answer_ends_with_its_callers_login_key_or_standing() {
     let upstream = Upstream::start().await;
     let server = start(&model(&upstream, "")).await;
     let mut left = 0;
-    for (name, end) in [("alice", "logout"), ("bob", "revoke"), ("carol", "ban")] {
+    for (name, end) in [
+        ("alice", "logout"),
+        ("bob", "revoke"),
+        ("carol", "ban"),
+        ("dave", "delete"),
+    ] {
         let member = server.member(name).await;
         let key = member.key(&["ai:generate"]).await;
         let caller = match end {
@@ -328,6 +333,10 @@ async fn an_answer_ends_with_its_callers_login_key_or_standing() {
                     .unwrap()
                     .to_owned();
                 assert_eq!(member.delete(&format!("/v1/keys/{id}")).await.status, 200);
+            }
+            "delete" => {
+                let deleted = member.post("/v1/me/delete", json!({ "password": PASSWORD })).await;
+                assert_eq!(deleted.status, 200, "{:#}", deleted.body);
             }
             _ => {
                 let banned = server.place.run(&["user", "ban", name, "--reason", "spam"], "");
@@ -373,6 +382,22 @@ async fn an_answer_ends_with_the_server() {
     assert!(status.success(), "{log}");
     upstream.lost(3).await;
     assert_eq!(count(&place, "sessions").await, 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_deleted_meanwhile_takes_no_answer() {
+    let upstream = Upstream::start().await;
+    let server = start(&model(&upstream, "")).await;
+    let alice = server.member("alice").await;
+    for way in WAYS {
+        let session = begin(&alice, "first").await;
+        let (mut listener, steps) = listen(way, &alice, &upstream).await;
+        assert_eq!(alice.delete(&format!("/v1/sessions/{session}")).await.status, 200);
+        steps.end();
+        assert_eq!(listener.failure().await, "NOT_FOUND", "{way:?}");
+    }
+    assert_nothing_kept(&server).await;
+    assert_eq!(xp(&alice).await, 2 * 3);
 }
 
 /// What the process has in memory, in KiB.
