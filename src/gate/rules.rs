@@ -261,6 +261,9 @@ pub const WITHOUT_IDEMPOTENCY: &[&str] = &[
     "createSocketTicket",
 ];
 
+/// Subscriptions that do the work of a mutation, and take its idempotency key.
+pub const SUBSCRIPTIONS_WITH_IDEMPOTENCY: &[&str] = &["generation"];
+
 /// Mutations that end where their caller goes away: until they are done nothing is changed. Source: the protocol, AI.
 pub const ENDS_WITH_CALLER: &[&str] = &["generate"];
 

@@ -204,7 +204,8 @@ fn prepare(app: &App, method: &Method, request: &GraphqlRequest, caller: &Caller
     Ok(bound)
 }
 
-/// The request's idempotency key, where it counts: for a member's one mutation that takes one.
+/// The request's idempotency key, where it counts: for a member's one mutation that takes one, or the subscription that
+/// does its work.
 ///
 /// # Errors
 ///
@@ -213,21 +214,25 @@ fn idempotency_key(headers: &HeaderMap, caller: &Caller, plans: &[Plan]) -> Resu
     let Some(header) = headers.get(&IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
-    let mutations: Vec<&Bound> = plans
-        .iter()
-        .filter_map(|plan| match plan {
-            Plan::Run(bound) if bound.operation().kind() == OperationType::Mutation => Some(bound),
+    let takes_one = |bound: &Bound| {
+        let mut fields = bound.selection().items.iter().map(|item| match &item.node {
+            Selection::Field(field) => Some(field.node.name.node.as_str()),
             _ => None,
-        })
-        .collect();
-    let takes_one = mutations
-        .iter()
-        .flat_map(|bound| &bound.selection().items)
-        .any(|item| match &item.node {
-            Selection::Field(field) => !rules::WITHOUT_IDEMPOTENCY.contains(&field.node.name.node.as_str()),
-            _ => true,
         });
-    if caller.member().is_none() || mutations.is_empty() || !takes_one {
+        match bound.operation().kind() {
+            OperationType::Mutation => {
+                fields.any(|name| name.is_none_or(|name| !rules::WITHOUT_IDEMPOTENCY.contains(&name)))
+            }
+            OperationType::Subscription => {
+                fields.any(|name| name.is_some_and(|name| rules::SUBSCRIPTIONS_WITH_IDEMPOTENCY.contains(&name)))
+            }
+            OperationType::Query => false,
+        }
+    };
+    let counts = plans
+        .iter()
+        .any(|plan| matches!(plan, Plan::Run(bound) if takes_one(bound)));
+    if caller.member().is_none() || !counts {
         return Ok(None);
     }
     if plans.iter().map(Plan::cost).sum::<u32>() != 1 {

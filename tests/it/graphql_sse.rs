@@ -25,20 +25,25 @@ const CHANGED: &str =
 
 /// Something of a stream.
 #[derive(Debug, PartialEq)]
-enum Piece {
+pub enum Piece {
     Comment,
-    Next { id: Option<String>, data: Value },
+    Next {
+        id: Option<String>,
+        data: Value,
+    },
+    /// Of REST's streams.
+    Error(Value),
     Complete,
 }
 
 /// A stream, read.
-struct Events {
+pub struct Events {
     text: String,
     body: std::pin::Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
 }
 
 impl Events {
-    fn of(response: Response) -> Self {
+    pub fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         let header = |name: &str| response.headers()[name].to_str().unwrap();
         assert_eq!(header("content-type"), "text/event-stream");
@@ -51,7 +56,7 @@ impl Events {
     }
 
     /// What comes next; none where the stream has ended in order.
-    async fn piece(&mut self) -> Option<Piece> {
+    pub async fn piece(&mut self) -> Option<Piece> {
         loop {
             if let Some((piece, rest)) = self.text.split_once("\n\n") {
                 let (piece, rest) = (piece.to_owned(), rest.to_owned());
@@ -69,7 +74,7 @@ impl Events {
     }
 
     /// What comes next but for comments.
-    async fn event(&mut self) -> Option<Piece> {
+    pub async fn event(&mut self) -> Option<Piece> {
         loop {
             match self.piece().await {
                 Some(Piece::Comment) => {}
@@ -111,6 +116,7 @@ fn read(piece: &str) -> Piece {
             id: field("id"),
             data: serde_json::from_str(&data).unwrap(),
         },
+        Some("error") => Piece::Error(serde_json::from_str(&data).unwrap()),
         Some("complete") => {
             assert_eq!((data.as_str(), field("id")), ("", None));
             Piece::Complete

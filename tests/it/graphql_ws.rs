@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ADDED: &str = "subscription ($after: ID) { messageAdded(after: $after) { id number content } }";
 
 /// A client's end of a socket.
-struct Socket {
-    stream: WebSocketStream<TcpStream>,
+pub struct Socket {
+    pub stream: WebSocketStream<TcpStream>,
     local: SocketAddr,
 }
 
@@ -60,7 +60,7 @@ impl Socket {
     }
 
     /// Acknowledged, as whoever the token is for.
-    async fn of(caller: &Caller<'_>) -> Self {
+    pub async fn of(caller: &Caller<'_>) -> Self {
         let mut socket = Self::open(caller.server).await;
         socket.init(json!({ "token": caller.token() })).await;
         assert_eq!(socket.next().await, json!({ "type": "connection_ack" }));
@@ -72,18 +72,18 @@ impl Socket {
             .await;
     }
 
-    async fn send(&mut self, message: Value) {
+    pub async fn send(&mut self, message: Value) {
         self.stream.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
+    pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
         let payload = json!({ "query": query, "variables": variables });
         self.send(json!({ "type": "subscribe", "id": id, "payload": payload }))
             .await;
     }
 
     /// What the server says next.
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         loop {
             let message = timeout(PATIENCE, self.stream.next())
                 .await
@@ -97,7 +97,7 @@ impl Socket {
     }
 
     /// What comes next for an operation.
-    async fn next_of(&mut self, id: &str, kind: &str) -> Value {
+    pub async fn next_of(&mut self, id: &str, kind: &str) -> Value {
         let mut message = self.next().await;
         assert_eq!(
             (&message["id"], &message["type"]),
@@ -108,7 +108,7 @@ impl Socket {
     }
 
     /// Waits until everything that was sent so far has been dealt with.
-    async fn settle(&mut self) {
+    pub async fn settle(&mut self) {
         self.send(json!({ "type": "ping" })).await;
         assert_eq!(self.next().await, json!({ "type": "pong" }));
     }
@@ -122,7 +122,7 @@ impl Socket {
     }
 
     /// Why the server closes.
-    async fn closed(&mut self) -> (u16, String) {
+    pub async fn closed(&mut self) -> (u16, String) {
         loop {
             let message = timeout(PATIENCE, self.stream.next()).await.expect("the server closes");
             if let Message::Close(frame) = message.expect("a close frame comes first").unwrap() {

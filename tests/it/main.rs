@@ -1,6 +1,12 @@
 //! The server over the wire, as its clients meet it.
 
 mod accounts;
+mod ai;
+mod ai_consent;
+mod ai_idempotency;
+mod ai_speech;
+mod ai_streams;
+mod ai_upstream;
 mod avatars;
 mod browser;
 mod chat;
@@ -8,6 +14,7 @@ mod chat_socket;
 mod cli;
 mod clients;
 mod cluster;
+mod companions;
 mod events;
 mod graphql_http;
 mod graphql_sse;

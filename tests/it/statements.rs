@@ -73,6 +73,10 @@ const MESSAGES: &str = "query ($first: Int!) { room(name: \"lobby\") { messages(
 const SENT: &str = "query ($first: Int!) { events(kinds: [MESSAGE_NEW], first: $first) { nodes { data } } }";
 const CONSENTS: &str = "query ($first: Int!) { viewer { consents(first: $first) { nodes { kind trigger { name creator { username } } } } } }";
 
+const SESSIONS: &str = "query ($first: Int!) { viewer { sessions(first: $first) {
+    nodes { id createdAt messageCount messages { role content timestamp } } edges { cursor node { id } }
+} } }";
+
 #[tokio::test]
 async fn lists_run_as_many_statements_for_twenty_entries_as_for_two() {
     let counted = Counted::start().await;
@@ -91,6 +95,8 @@ async fn lists_run_as_many_statements_for_twenty_entries_as_for_two() {
     for n in 0..20 {
         let content = json!({ "content": n.to_string() });
         assert_eq!((reader.post("/v1/chat/messages", content).await).status, 200);
+        let prompt = json!({ "prompt": n.to_string(), "newSession": true });
+        assert_eq!((reader.post("/v1/ai/generate", prompt).await).status, 200);
     }
     for (list, rows) in [
         (MESSAGES, "/room/messages/nodes"),
@@ -99,6 +105,7 @@ async fn lists_run_as_many_statements_for_twenty_entries_as_for_two() {
         (EVENTS, "/events/nodes"),
         (SENT, "/events/nodes"),
         (CONSENTS, "/viewer/consents/nodes"),
+        (SESSIONS, "/viewer/sessions/nodes"),
     ] {
         crate::harness::eventually("twenty entries", async || {
             let data = reader.data(list, json!({ "first": 20 })).await;
