@@ -337,38 +337,56 @@ async fn what_goes_out_of_use_while_it_is_used_ends_the_answer() {
             let answer = member.post("/v1/ai/generate", with("hello")).await;
             is(&answer, 409, "CONFLICT");
         };
-        // What the member does is at once. What the creator does is found at the end, when the answer would be kept: one
-        // trigger may be in use by everybody.
-        let is_the_members = matches!(out, "pause" | "deactivate" | "block");
         let meanwhile = async {
             upstream.asked(4 * (nth + 1)).await;
             take_out(out, &creator, &member, &id).await;
-            match is_the_members {
-                true => Some(steps),
-                false => {
-                    steps.text("Now");
-                    steps.end();
-                    None
-                }
-            }
         };
-        let ((), _steps) = tokio::join!(plain, meanwhile);
-        let mut open = Vec::new();
+        tokio::join!(plain, meanwhile);
+        let mut open = vec![steps];
         for (way, mut listener, steps) in listening {
-            match is_the_members {
-                true => open.push(steps),
-                false => steps.end(),
-            }
+            // Without waiting for the model, which has not finished.
+            open.push(steps);
             assert_eq!(listener.failure().await, "CONFLICT", "{out} by {way:?}");
         }
-        if is_the_members {
-            left += 4;
-        }
+        left += 4;
         upstream.lost(left).await;
         assert_eq!(sessions(&member).await, Vec::<Value>::new(), "{out}");
     }
     assert_eq!(upstream.left(), left);
     assert_nothing_kept(&server).await;
+}
+
+#[tokio::test]
+async fn a_description_is_sent_as_the_member_has_read_it() {
+    let (upstream, server) = stage().await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let id = trigger(&alice, "calm").await;
+    for member in [&alice, &bob] {
+        activate(member, &id).await;
+    }
+    let describe = async |text: &str| {
+        let edited = json!({ "description": text });
+        assert_eq!(alice.put(&format!("/v1/triggers/{id}"), edited).await.status, 200);
+    };
+    let sent = async |caller: &Caller<'_>| {
+        ask_with(caller, "hello").await;
+        last(&upstream).body.to_string()
+    };
+    assert!(sent(&bob).await.contains("About calm."));
+    describe("Something else.").await;
+    let text_alone = sent(&bob).await;
+    assert!(text_alone.contains(&text("calm")) && !text_alone.contains("Something else."));
+    assert!(!text_alone.contains("About calm."));
+    assert!(sent(&alice).await.contains("Something else."), "she wrote it");
+    // Whoever activates it again has read it, which leaves a receipt.
+    activate(&bob, &id).await;
+    assert!(sent(&bob).await.contains("Something else."));
+    let consents = bob.get("/v1/consents").await.body["consents"].take();
+    let kinds: Vec<_> = consents.as_array().unwrap().iter().map(|one| &one["kind"]).collect();
+    assert_eq!(kinds, ["activated", "activated"]);
+    activate(&bob, &id).await;
+    let consents = bob.get("/v1/consents").await.body["consents"].take();
+    assert_eq!(consents.as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
