@@ -30,7 +30,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The program itself, on a data folder.
+    /// The program itself, on a data folder. It reads the settings that are there, and no others.
     pub fn real(binary: &Path, data: &Path, budget: Budget) -> Result<Server, Box<dyn Error>> {
         let limit = match budget {
             Budget::Vast => "1000000000",
@@ -40,7 +40,8 @@ impl Server {
         command
             .args(["--bind", "127.0.0.1:0", "--rate-limit-authenticated", limit])
             .arg("--data-dir")
-            .arg(data);
+            .arg(data)
+            .current_dir(data);
         Self::start(command)
     }
 

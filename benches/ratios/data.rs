@@ -2,7 +2,8 @@
 
 use std::{
     error::Error,
-    fs,
+    fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -73,9 +74,7 @@ impl Data {
 
     /// Starts a server on a database of its own.
     pub async fn start(&mut self, side: Side, budget: Budget) -> Result<Server, Box<dyn Error>> {
-        self.copies += 1;
-        let folder = self.folder.join(self.copies.to_string());
-        fs::create_dir(&folder)?;
+        let folder = self.new_folder()?;
         let database = folder.join(&self.file);
         match side {
             Side::Long => {
@@ -88,6 +87,24 @@ impl Data {
             Side::Baseline => Server::baseline(&database),
             Side::Program | Side::Long => Server::real(Path::new(BINARY), &folder, budget),
         }
+    }
+
+    /// Starts the program on a database of its own, with one model, which is on the server at this address.
+    pub fn start_asking(&mut self, upstream: SocketAddr) -> Result<Server, Box<dyn Error>> {
+        let folder = self.new_folder()?;
+        fs::copy(self.short(), folder.join(&self.file))?;
+        let settings = format!(
+            "[ai]\ncalls_at_once = 1000\n[ai.models.bench]\nprovider = \"openai\"\nbase_url = \"http://{upstream}/v1\"\nmodel = \"bench\"\n"
+        );
+        fs::write(folder.join("bambisleep.toml"), settings)?;
+        Server::real(Path::new(BINARY), &folder, Budget::Vast)
+    }
+
+    fn new_folder(&mut self) -> io::Result<PathBuf> {
+        self.copies += 1;
+        let folder = self.folder.join(self.copies.to_string());
+        fs::create_dir(&folder)?;
+        Ok(folder)
     }
 
     /// Where the record of a profile goes.

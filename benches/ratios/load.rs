@@ -14,7 +14,7 @@ use tokio::{
 
 /// How many connections ask at once.
 pub const CONNECTIONS: usize = 32;
-/// The longest answer that is taken, in bytes.
+/// The longest body that is taken, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
 /// Writes the `nth` request of a connection.
@@ -90,12 +90,13 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) 
     Ok(body)
 }
 
-fn content_length(head: &[u8]) -> io::Result<usize> {
+/// What a head says that follows it, in bytes.
+pub fn content_length(head: &[u8]) -> io::Result<usize> {
     const NAME: &[u8] = b"content-length: ";
     let start = head
         .windows(NAME.len())
         .position(|name| name.eq_ignore_ascii_case(NAME))
-        .ok_or_else(|| io::Error::other("an answer without its length"))?;
+        .ok_or_else(|| io::Error::other("a head without its length"))?;
     let digits = head[start + NAME.len()..]
         .iter()
         .take_while(|byte| byte.is_ascii_digit());
@@ -103,7 +104,7 @@ fn content_length(head: &[u8]) -> io::Result<usize> {
         length.saturating_mul(10).saturating_add(usize::from(digit - b'0'))
     });
     if length > LONGEST {
-        return Err(io::Error::other("an answer that is too long"));
+        return Err(io::Error::other("a body that is too long"));
     }
     Ok(length)
 }

@@ -13,12 +13,14 @@ use compare::COMPARISONS;
 use data::Data;
 use fanout::FANOUTS;
 
+mod answers;
 mod baseline;
 mod child;
 mod compare;
 mod crowd;
 mod data;
 mod fanout;
+mod listener;
 mod load;
 mod process;
 mod requests;
@@ -26,6 +28,7 @@ mod seed;
 mod senders;
 mod socket;
 mod table;
+mod upstream;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -118,6 +121,9 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         for fanout in fanouts {
             fanout.profile(&mut data, PROFILED).await?;
         }
+        if wanted(answers::TOKENS) {
+            answers::profile(&mut data, PROFILED).await?;
+        }
         return Ok(());
     }
     let seconds = effort.lasts.as_secs_f64();
@@ -127,7 +133,7 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         load_average()?
     );
     println!();
-    let of_the_process = |name: &&str| [process::START, process::IDLE].contains(name);
+    let of_the_process = |name: &&str| [process::START, process::IDLE, answers::MEMORY].contains(name);
     if !names.iter().all(of_the_process) || names.is_empty() {
         table::print_head();
     }
@@ -142,10 +148,30 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
             println!("{row}");
         }
     }
+    let mut added = Vec::new();
+    if wanted(answers::FIRST_TOKEN) {
+        let rows;
+        (rows, added) = answers::first_token(&mut data, effort).await?;
+        rows.iter().for_each(|row| println!("{row}"));
+    }
+    if wanted(answers::TOKENS) {
+        for row in answers::tokens(&mut data, effort).await? {
+            println!("{row}");
+        }
+    }
+    let memory = wanted(answers::MEMORY);
+    if memory || !added.is_empty() {
+        println!();
+        process::print_head("of streams");
+    }
+    added.into_iter().for_each(answers::Added::print);
+    if memory {
+        answers::memory(&mut data, effort).await?;
+    }
     let (start, idle) = (wanted(process::START), wanted(process::IDLE));
     if start || idle {
         println!();
-        process::print_head();
+        process::print_head("of the process");
     }
     if start {
         process::start(&mut data, effort).await?;
@@ -162,6 +188,7 @@ fn names_of_all() -> Vec<&'static str> {
     comparisons
         .chain([senders::NAME])
         .chain(fanouts)
+        .chain([answers::FIRST_TOKEN, answers::TOKENS, answers::MEMORY])
         .chain([process::START, process::IDLE])
         .collect()
 }

@@ -17,7 +17,7 @@ pub const IDLE: &str = "idle";
 
 const SOCKETS: usize = 5_000;
 /// After this no allocator gives anything back any more.
-const SETTLED: Duration = Duration::from_secs(3);
+pub const SETTLED: Duration = Duration::from_secs(3);
 
 pub async fn start(data: &mut Data, effort: Effort) -> Result<(), Box<dyn Error>> {
     let mut ready = Vec::new();
@@ -56,12 +56,12 @@ pub async fn idle(data: &mut Data, effort: Effort) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-pub fn print_head() {
-    println!("| of the process | median | from | to | target | |");
+pub fn print_head(of: &str) {
+    println!("| {of} | median | from | to | target | |");
     println!("| --- | ---: | ---: | ---: | ---: | --- |");
 }
 
-fn print_row(what: &str, values: &mut [f64], most: Option<f64>) {
+pub fn print_row(what: &str, values: &mut [f64], most: Option<f64>) {
     let middle = median(values);
     let (from, to) = (values[0], values[values.len() - 1]);
     let target = most.map_or("| ".to_owned(), |most| format!("≤ {most} | {}", met(middle <= most)));
