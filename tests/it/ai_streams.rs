@@ -368,19 +368,21 @@ async fn an_answer_ends_with_the_server() {
     let upstream = Upstream::start().await;
     let server = start(&model(&upstream, "")).await;
     let alice = server.member("alice").await;
-    let mut listening = Vec::new();
+    let (mut listening, mut held) = (Vec::new(), Vec::new());
     for way in WAYS {
-        listening.push(listen(way, &alice, &upstream).await);
+        let (listener, steps) = listen(way, &alice, &upstream).await;
+        listening.push(listener);
+        held.push(steps);
     }
     let place = server.place.clone();
     let ended = async {
-        for (listener, _steps) in listening {
+        for listener in listening {
             assert_ended(listener, 1001, None).await;
         }
     };
     let ((status, log), ()) = tokio::join!(server.terminate(), ended);
     assert!(status.success(), "{log}");
-    upstream.lost(3).await;
+    upstream.lost(held.len()).await;
     assert_eq!(count(&place, "sessions").await, 0);
 }
 
