@@ -214,7 +214,7 @@ fn taken_back() -> Error {
 }
 
 /// How many turns are read at once.
-const PAGE: u64 = 32;
+const PAGE: u64 = 8;
 
 /// The last turns of a session that may be sent, as many as could be within the budget, first said first.
 async fn history(permit: &Permit, session: Uuid, usable: &[triggers::View], budget: usize) -> Result<Vec<Turn>> {

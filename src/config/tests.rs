@@ -519,7 +519,7 @@ fn models_keep_the_order_of_the_file() {
 #[test]
 fn what_is_not_said_of_models_has_defaults() {
     let ai = settings(MODELS, &[("BAMBISLEEP_LLM_KEY", "hunter2")], &[]).unwrap().ai;
-    assert_eq!((ai.calls_at_once, ai.calls_waiting), (8, 16));
+    assert_eq!((ai.calls_at_once, ai.calls_waiting), (64, 64));
     assert_eq!(ai.wait, Duration::from_secs(10));
     let model = &ai.models[2];
     let prompt = "You are a friendly companion in a community chat.";

@@ -48,6 +48,7 @@ struct Held {
     /// Fences: whose lease ran out keeps nothing.
     id: Uuid,
     renewing: AbortHandle,
+    /// There is nothing to give back.
     settled: AtomicBool,
 }
 
@@ -71,24 +72,27 @@ impl Permit {
         let Some(claim) = self.claim().cloned() else {
             return Ok(Leased::Go(Lease(None)));
         };
-        let id = Uuid::new_v4();
+        let (id, gate) = (Uuid::new_v4(), self.gate().clone());
         let take = Take {
             claim: claim.clone(),
             id,
             output: PhantomData::<fn() -> T>,
         };
-        if let Some(kept) = self.write(take).await? {
-            return Ok(Leased::Again(kept));
-        }
-        let gate = self.gate().clone();
-        let renewing = tokio::spawn(renew(gate.clone(), id)).abort_handle();
-        Ok(Leased::Go(Lease(Some(Held {
+        // Before it is written, which goes on if the caller leaves: then it is given back too.
+        let held = Held {
+            renewing: tokio::spawn(renew(gate.clone(), id)).abort_handle(),
             gate,
             claim,
             id,
-            renewing,
             settled: AtomicBool::new(false),
-        }))))
+        };
+        match self.write(take).await? {
+            Some(kept) => {
+                held.settled.store(true, Ordering::Relaxed);
+                Ok(Leased::Again(kept))
+            }
+            None => Ok(Leased::Go(Lease(Some(held)))),
+        }
     }
 
     /// Runs the operation that ends leased work; what it gives is kept for the key, in its own transaction.

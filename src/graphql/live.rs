@@ -183,7 +183,8 @@ impl Live {
         })
     }
 
-    /// The responses that are there. Does not wait for events: `wake` tells of them. Cancel safe.
+    /// The responses that are there. Does not wait for events: `wake` tells of them. Where this is cancelled, a room is
+    /// read on the next time, and what had come of an answer is lost: it is for those who end then.
     ///
     /// # Errors
     ///

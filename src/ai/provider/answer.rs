@@ -4,7 +4,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 /// The longest answer, in bytes of text.
-pub(super) const LONGEST: usize = 256 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 
 /// What has come of an answer so far.
 #[derive(Debug, Default)]

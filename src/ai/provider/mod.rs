@@ -219,7 +219,7 @@ pub struct Turn {
 
 impl Turn {
     /// Asks the model. `on_text` gets each piece of the answer as it arrives, never empty and without control characters
-    /// but tab and newline; together they are the answer that is returned, of at most 256 KiB. Dropping the future ends
+    /// but tab and newline; together they are the answer that is returned, of at most 64 KiB. Dropping the future ends
     /// the call of the model's server.
     ///
     /// # Errors
