@@ -36,6 +36,7 @@ use crate::{
     presence::Presence,
     rest::{self, Rest},
     strays,
+    webhooks::{Webhooks, outgoing::Outgoing, seal::Seal, worker::Worker},
 };
 
 /// How long requests that are running may take to finish when the server ends.
@@ -193,8 +194,10 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     });
     let chat = Arc::new(Chat::new(&gate, presence.clone()));
     let ai = Ai::new(&settings.ai, &files)?;
+    let (outgoing, seal) = (Outgoing::new(settings.webhooks_allow_insecure)?, Seal::open(&settings)?);
     let engine = schema::engine(|builder| {
         builder
+            .data(Webhooks::new(outgoing.clone(), seal.clone()))
             .data(ai.clone())
             .data(loaders)
             .data(passwords)
@@ -240,6 +243,8 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
 
     // Ends with the runtime: what is open has been closed by then.
     tokio::spawn(chat.feeds().clone().watch(presence.clone()));
+    let deliveries = Worker::new(&gate, outgoing, seal, render).run(draining.clone());
+    let delivering = tokio::spawn(counted_as("webhooks", deliveries));
     let audio_kept = settings.ai.speech.as_ref().and_then(|speech| speech.keep);
     let sweep = counted_as("strays", strays::sweep(gate.clone(), files, audio_kept));
     tokio::spawn(draining.clone().run_until_cancelled_owned(sweep));
@@ -285,6 +290,8 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
         () = async { drained.cancelled().await; sleep(FAREWELL).await } => {}
     }
     presence.close().await;
+    // What is on its way is recorded.
+    let _ = delivering.await;
     gate.close()
         .await
         .map_err(|error| format!("the database was not closed in order: {error:?}"))?;

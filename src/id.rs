@@ -17,6 +17,8 @@ pub enum IdKind {
     Report,
     AuditEntry,
     Session,
+    Webhook,
+    Delivery,
 }
 
 impl IdKind {
@@ -33,6 +35,8 @@ impl IdKind {
         IdKind::Report,
         IdKind::AuditEntry,
         IdKind::Session,
+        IdKind::Webhook,
+        IdKind::Delivery,
     ];
 
     pub fn prefix(self) -> &'static str {
@@ -49,6 +53,8 @@ impl IdKind {
             IdKind::Report => "report",
             IdKind::AuditEntry => "audit",
             IdKind::Session => "session",
+            IdKind::Webhook => "webhook",
+            IdKind::Delivery => "delivery",
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::sync::Once;
 
+use chrono::{DateTime, Utc};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
 /// A client that follows no redirects; timeouts are for the caller to set.
 pub fn client() -> reqwest::ClientBuilder {
     choose_tls();
@@ -17,4 +20,13 @@ pub fn choose_tls() {
         // Fails only where somebody has chosen before.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// The seconds of a `Retry-After`, which may be a date; none for one that is past. Source: RFC 9110, 10.2.3.
+pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<u64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    text.parse().ok().or_else(|| {
+        let date = DateTime::parse_from_rfc2822(text).ok()?;
+        u64::try_from((date.to_utc() - now).num_seconds()).ok()
+    })
 }

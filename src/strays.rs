@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     files::{Files, Kind},
     gate::{Gate, Permit, System},
-    profiles,
+    profiles, webhooks,
 };
 
 /// How often they are looked for.
@@ -36,6 +36,9 @@ pub async fn run_once(permit: &Permit, files: &Files, audio_kept: Option<Duratio
     let before = now - AGE;
     if let Err(error) = ai::expire_audio(permit, files, audio_kept.map(|kept| now - kept), before).await {
         tracing::warn!(?error, "old audio was not removed");
+    }
+    if let Err(error) = webhooks::worker::expire(permit, now.timestamp_millis()).await {
+        tracing::warn!(?error, "old deliveries were not removed");
     }
     let audio = files.sweep(Kind::Audio, before, async |names| ai::known_audio(permit, names).await);
     tell(Kind::Audio, audio.await);

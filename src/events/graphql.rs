@@ -33,6 +33,15 @@ impl Event {
         }
     }
 
+    /// What a delivery of the caller's tells of, with the data that was sent, if it was.
+    pub fn of_delivery(row: event::Model, data: Option<serde_json::Value>, permit: &Permit) -> Self {
+        Self {
+            row,
+            data,
+            permit: permit.clone(),
+        }
+    }
+
     async fn render(&self, ctx: &Context<'_>) -> Result<serde_json::Value> {
         let kind: EventKind = self.row.kind.parse().map_err(Error::internal)?;
         ctx.data_unchecked::<events::Render>()

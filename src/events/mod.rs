@@ -153,7 +153,12 @@ impl Render {
         set.map_err(|_| "events are rendered already".to_owned())
     }
 
-    async fn data(&self, permit: &Permit, kind: EventKind, object: Uuid) -> Result<serde_json::Value> {
+    /// What an event is about, as it is now and as the permit's caller may see it.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the caller from seeing it.
+    pub async fn data(&self, permit: &Permit, kind: EventKind, object: Uuid) -> Result<serde_json::Value> {
         let documents = self
             .0
             .get()

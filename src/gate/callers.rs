@@ -310,8 +310,18 @@ pub(super) async fn by_id(db: &impl ConnectionTrait, via: &str) -> Result<Option
     }
 }
 
+/// A member as who they are now, without a login or key: for what is done in their name. None is no such member.
+///
+/// # Errors
+///
+/// `BANNED`, or a database that does not answer.
+pub(super) async fn by_member(db: &impl ConnectionTrait, member: Uuid) -> Result<Option<Known>> {
+    load(db, By::Member(member), time::now()).await
+}
+
 /// What a caller is looked up by.
 enum By {
+    Member(Uuid),
     SessionHash([u8; 32]),
     KeyHash([u8; 32]),
     Login(Uuid),
@@ -320,6 +330,7 @@ enum By {
 
 async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Known>> {
     const LOGINS: &str = "c.id, c.member_id, '' AS scopes, c.expires_at, c.last_seen_at AS used_at FROM logins c";
+    const MEMBERS: &str = "c.id, c.id AS member_id, '' AS scopes, CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS used_at FROM members c";
     const KEYS: &str = "c.id, c.member_id, c.scopes, c.expires_at, c.last_used_at AS used_at FROM api_keys c";
     let is_login = matches!(by, By::SessionHash(_) | By::Login(_));
     let (from, column, value): (_, _, Value) = match by {
@@ -327,6 +338,7 @@ async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Know
         By::Login(id) => (LOGINS, "c.id", id.into()),
         By::KeyHash(hash) => (KEYS, "c.key_hash", hash.to_vec().into()),
         By::Key(id) => (KEYS, "c.id", id.into()),
+        By::Member(id) => (MEMBERS, "c.id", id.into()),
     };
     let backend = db.get_database_backend();
     let list = match backend {

@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::{
     Permit,
     db::{any_uuid, sql, uuids},
     rows::Rows,
+    writer::Tx,
 };
 use crate::error::{Error, Result};
 
@@ -222,24 +223,57 @@ pub async fn read(
     values: Vec<Value>,
     limit: u64,
 ) -> Result<Vec<entity::event::Model>> {
-    let db = permit.read();
-    let backend = db.get_database_backend();
+    let statement = after_position(permit.read().get_database_backend(), "", after, condition, values, limit);
+    Ok(entity::event::Entity::find()
+        .from_raw_sql(statement)
+        .all(permit.read())
+        .await?)
+}
+
+/// An event and where it stands in the whole log.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Placed {
+    pub tx: i64,
+    pub n: i64,
+    pub id: Uuid,
+    pub subject_id: Uuid,
+    pub seq: i64,
+    pub kind: String,
+    pub object_id: Uuid,
+    pub created_at: i64,
+}
+
+/// As [`read`], in the middle of a transaction and with places to go on from.
+pub async fn read_placed(tx: &Tx<'_>, after: Position, limit: u64) -> Result<Vec<Placed>> {
+    let place = match tx.backend() {
+        DbBackend::Sqlite => "0 AS tx, ",
+        _ => "tx::text::bigint AS tx, ",
+    };
+    let statement = after_position(tx.backend(), place, after, "1 = 1", Vec::new(), limit);
+    Ok(Placed::find_by_statement(statement).all(tx).await?)
+}
+
+fn after_position(
+    backend: DbBackend,
+    more_columns: &str,
+    after: Position,
+    condition: &str,
+    values: Vec<Value>,
+    limit: u64,
+) -> Statement {
     let (place, order, mut parameters): (_, _, Vec<Value>) = match backend {
         DbBackend::Sqlite => ("n > ?", "n", vec![after.n.into()]),
         _ => (
-            "(tx, n) > (?::text::xid8, ?) AND tx < pg_snapshot_xmin(pg_current_snapshot())",
-            "tx, n",
+            "(events.tx, n) > (?::text::xid8, ?) AND events.tx < pg_snapshot_xmin(pg_current_snapshot())",
+            "events.tx, n",
             vec![after.tx.to_string().into(), after.n.into()],
         ),
     };
     parameters.extend(values);
     parameters.push(limit.into());
     let text = format!(
-        "SELECT n, id, subject_id, seq, kind, actor_id, object_id, created_at FROM events
+        "SELECT {more_columns}n, id, subject_id, seq, kind, actor_id, object_id, created_at FROM events
          WHERE {place} AND ({condition}) ORDER BY {order} LIMIT ?"
     );
-    Ok(entity::event::Entity::find()
-        .from_raw_sql(sql(backend, &text, parameters))
-        .all(db)
-        .await?)
+    sql(backend, &text, parameters)
 }

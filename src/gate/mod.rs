@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use sea_orm::{DatabaseConnection, DbBackend};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     config::Database,
@@ -261,6 +262,20 @@ impl Gate {
     pub fn system(&self, work: System) -> Permit {
         tracing::trace!(?work, "system permit");
         Permit::new(self, Caller::Anonymous(IpAddr::from([127, 0, 0, 1])), None)
+    }
+
+    /// A permit to read what a member may see now, for what is sent to them. None is no such member, or one who is banned.
+    ///
+    /// # Errors
+    ///
+    /// A database that does not answer.
+    pub async fn reading_for(&self, member: Uuid) -> Result<Option<Permit>> {
+        tracing::trace!(work = ?System::Deliver, "system permit");
+        match callers::by_member(self.reader(), member).await {
+            Ok(known) => Ok(known.map(|known| Permit::new(self, Caller::Member(Arc::new(known)), None))),
+            Err(error) if error.kind() == Kind::Banned => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The limits, the failed logins and the tickets.

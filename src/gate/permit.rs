@@ -257,4 +257,6 @@ pub enum System {
     Sweep,
     /// The feeds of rooms: they read what happened, and render it for all who see the same.
     Tail,
+    /// The worker of webhooks: it turns events into deliveries, and reads for the owner of each what is sent.
+    Deliver,
 }

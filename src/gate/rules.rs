@@ -4,7 +4,7 @@ use async_graphql::Enum;
 
 use self::Scope::{
     AiGenerate, ChatRead, ChatWrite, EventsRead, ProfileRead, ProfileWrite, SessionsRead, SessionsWrite, TriggersRead,
-    TriggersWrite,
+    TriggersWrite, WebhooksRead, WebhooksWrite,
 };
 
 /// What a member may do beside what every member may.
@@ -188,6 +188,8 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Viewer", "profile", Rule::scope(ProfileRead)),
     ("Viewer", "session", Rule::scope(SessionsRead)),
     ("Viewer", "sessions", Rule::scope(SessionsRead)),
+    ("Viewer", "webhook", Rule::scope(WebhooksRead)),
+    ("Viewer", "webhooks", Rule::scope(WebhooksRead)),
     ("Viewer", "apiKeys", Rule::MEMBER),
     ("Viewer", "logins", Rule::LOGIN),
     ("Viewer", "blocked", Rule::MEMBER),
@@ -227,6 +229,11 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Mutation", "banMember", Rule::order(Role::Moderator)),
     ("Mutation", "closeReport", Rule::order(Role::Moderator)),
     ("Mutation", "reinstateMember", Rule::order(Role::Moderator)),
+    ("Mutation", "createWebhook", Rule::scope(WebhooksWrite)),
+    ("Mutation", "updateWebhook", Rule::scope(WebhooksWrite)),
+    ("Mutation", "deleteWebhook", Rule::scope(WebhooksWrite)),
+    ("Mutation", "pingWebhook", Rule::scope(WebhooksWrite)),
+    ("Mutation", "redeliver", Rule::scope(WebhooksWrite)),
     ("Subscription", "messageAdded", Rule::scope(ChatRead)),
     ("Subscription", "roomChanged", Rule::scope(ChatRead)),
     ("Subscription", "generation", Rule::scope(AiGenerate)),
@@ -242,6 +249,8 @@ pub const OBJECTS: &[(&str, Rule)] = &[
     ("Login", Rule::LOGIN),
     ("Consent", Rule::scope(TriggersRead)),
     ("Session", Rule::scope(SessionsRead)),
+    ("Webhook", Rule::scope(WebhooksRead)),
+    ("Delivery", Rule::scope(WebhooksRead)),
     ("Room", Rule::scope(ChatRead)),
     ("Message", Rule::scope(ChatRead)),
     ("Report", Rule::order(Role::Moderator)),

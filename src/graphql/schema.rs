@@ -38,6 +38,10 @@ use crate::{
         self,
         graphql::{Consent, ConsentConnection, Trigger, TriggerMutation, TriggerQuery},
     },
+    webhooks::{
+        self,
+        graphql::{Delivery, Webhook, WebhookConnection, WebhookMutation},
+    },
 };
 
 /// Everything that can be read.
@@ -61,6 +65,7 @@ pub struct Mutation(
     ChatMutation,
     ModerationMutation,
     AiMutation,
+    WebhookMutation,
 );
 
 /// What is told as it happens. Over WebSocket (graphql-transport-ws) or as an event stream (graphql-sse).
@@ -96,6 +101,8 @@ pub enum Node {
     Report(Report),
     AuditEntry(AuditEntry),
     Session(Session),
+    Webhook(Webhook),
+    Delivery(Delivery),
 }
 
 #[derive(Default)]
@@ -136,6 +143,8 @@ impl RootQuery {
                 Node::Message(Message::new(view, &permit))
             }
             IdKind::Report => Node::Report(Report::new(moderation::report_by_id(&permit, uuid).await?, &permit)),
+            IdKind::Webhook => Node::Webhook(Webhook::new(webhooks::webhook(&permit, uuid).await?, &permit)),
+            IdKind::Delivery => Node::Delivery(Delivery::new(webhooks::delivery(&permit, uuid).await?, &permit)),
             IdKind::Session => Node::Session(Session::new(ai::session(&permit, uuid).await?, &permit)),
             IdKind::AuditEntry => {
                 Node::AuditEntry(AuditEntry::new(moderation::audit_entry(&permit, uuid).await?, &permit))
@@ -158,6 +167,8 @@ fn type_name(kind: IdKind) -> &'static str {
         IdKind::Report => "Report",
         IdKind::AuditEntry => "AuditEntry",
         IdKind::Session => "Session",
+        IdKind::Webhook => "Webhook",
+        IdKind::Delivery => "Delivery",
     }
 }
 
@@ -218,6 +229,20 @@ impl Viewer {
         #[graphql(desc = "The cursor of the entry to start after.")] after: Option<String>,
     ) -> Result<Option<SessionConnection>> {
         Ok(Some(ai::graphql::sessions(&self.permit, first, after).await?))
+    }
+
+    /// A webhook of the caller's, by its id.
+    async fn webhook(&self, #[graphql(desc = "The webhook's id.")] id: ID) -> Result<Option<Webhook>> {
+        Ok(Some(webhooks::graphql::webhook(&self.permit, &id).await?))
+    }
+
+    /// The caller's webhooks, newest first.
+    async fn webhooks(
+        &self,
+        #[graphql(desc = "How many at most, 1 to 100.", default = 50)] first: i32,
+        #[graphql(desc = "The cursor of the entry to start after.")] after: Option<String>,
+    ) -> Result<Option<WebhookConnection>> {
+        Ok(Some(webhooks::graphql::webhooks(&self.permit, first, after).await?))
     }
 
     /// The caller's API keys, newest first.

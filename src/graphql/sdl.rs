@@ -15,6 +15,7 @@ use crate::{
     event::EventKind,
     gate::rules::{self, Role, Rule, Scope},
     triggers::ConsentKind,
+    webhooks::DeliveryStatus,
 };
 
 /// What stands above the types: the directives of the schema and of `rest/v1.graphql`.
@@ -49,6 +50,7 @@ fn wire(name: &str, value: &str) -> Option<&'static str> {
         "Scope" => value.parse().ok().map(Scope::wire),
         "EventKind" => value.parse().ok().map(EventKind::wire),
         "ConsentKind" => value.parse().ok().map(ConsentKind::wire),
+        "DeliveryStatus" => value.parse().ok().map(DeliveryStatus::wire),
         "SessionRole" => value.parse().ok().map(SessionRole::wire),
         _ => None,
     }

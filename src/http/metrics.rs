@@ -11,6 +11,7 @@ use crate::{
     ai::provider::{CALLS, FIRST_TOKEN},
     boot::Failed,
     gate::STATEMENTS,
+    webhooks::worker::{ATTEMPTS, QUEUE_AGE},
 };
 
 /// How many HTTP requests were answered, by `surface` (`graphql`, `rest`, `other`) and `status`.
@@ -30,6 +31,12 @@ pub async fn listen(bind: SocketAddr, draining: CancellationToken) -> Result<(),
     metrics::describe_counter!(
         STATEMENTS,
         "SQL statements run for requests and by the node itself, transactions' own left out"
+    );
+    metrics::describe_counter!(ATTEMPTS, "attempts to deliver to webhooks");
+    metrics::describe_histogram!(
+        QUEUE_AGE,
+        metrics::Unit::Seconds,
+        "time from an event to its first attempt at a webhook"
     );
     metrics::describe_counter!(CALLS, "calls of language models");
     metrics::describe_histogram!(
