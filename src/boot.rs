@@ -35,7 +35,7 @@ use crate::{
     meter::{Clock, Meter},
     presence::Presence,
     rest::{self, Rest},
-    strays,
+    strays::{self, Kept},
     webhooks::{Webhooks, outgoing::Outgoing, seal::Seal, worker::Worker},
 };
 
@@ -245,8 +245,11 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
     tokio::spawn(chat.feeds().clone().watch(presence.clone()));
     let deliveries = Worker::new(&gate, outgoing, seal, render).run(draining.clone());
     let delivering = tokio::spawn(counted_as("webhooks", deliveries));
-    let audio_kept = settings.ai.speech.as_ref().and_then(|speech| speech.keep);
-    let sweep = counted_as("strays", strays::sweep(gate.clone(), files, audio_kept));
+    let kept = Kept {
+        audio: settings.ai.speech.as_ref().and_then(|speech| speech.keep),
+        events: settings.log_kept,
+    };
+    let sweep = counted_as("strays", strays::sweep(gate.clone(), files, kept));
     tokio::spawn(draining.clone().run_until_cancelled_owned(sweep));
 
     let metrics = settings.metrics_bind;

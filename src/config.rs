@@ -17,6 +17,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -162,6 +163,14 @@ pub const SETTINGS: &[Setting] = &[
         description: "Whether webhooks may go to http URLs and private addresses; for development",
     },
     Setting {
+        name: "log_days",
+        flag: "log-days",
+        env: "BAMBISLEEP_LOG_DAYS",
+        value_name: "DAYS",
+        default: Some("0"),
+        description: "For how many days events are kept, and longer where a webhook is still to be told; 0 keeps them for good",
+    },
+    Setting {
         name: "metrics_bind",
         flag: "metrics-bind",
         env: "BAMBISLEEP_METRICS_BIND",
@@ -223,6 +232,8 @@ pub struct Settings {
     pub secret_key: Option<SecretKey>,
     /// Whether webhooks may go to http URLs and private addresses. Default false.
     pub webhooks_allow_insecure: bool,
+    /// For how long events are kept. Default none: for good.
+    pub log_kept: Option<Duration>,
     /// The listener of `/metrics`. Default none.
     pub metrics_bind: Option<SocketAddr>,
     /// What names, messages and triggers may not have. Default none.
@@ -328,6 +339,10 @@ impl Settings {
                 .map(|given| given.parse(str::parse))
                 .transpose()?,
             webhooks_allow_insecure: required("webhooks_allow_insecure").parse(value::boolean)?,
+            log_kept: match required("log_days").parse(value::number)? {
+                0 => None,
+                days => Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+            },
             metrics_bind: optional("metrics_bind")
                 .map(|given| given.parse(value::socket_address))
                 .transpose()?,

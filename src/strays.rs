@@ -1,5 +1,5 @@
-//! Files that are no longer needed: audio that is too old, and files without a row, which a crash between writing one and
-//! its row left behind, or between removing the row and the file.
+//! What is no longer needed: old audio, deliveries and events, and files without a row, which a crash between writing one
+//! and its row left behind, or between removing the row and the file.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     ai,
     error::Result,
+    events,
     files::{Files, Kind},
     gate::{Gate, Permit, System},
     profiles, webhooks,
@@ -18,24 +19,35 @@ const EVERY: Duration = Duration::from_secs(3_600);
 /// How old a file is before it is one: younger ones may be about to get their row.
 const AGE: Duration = Duration::from_secs(3_600);
 
-/// Removes them, at once and then each hour, for as long as it is run. Audio is kept for `audio_kept`, or for as long as
-/// its session.
-pub async fn sweep(gate: Gate, files: Files, audio_kept: Option<Duration>) {
+/// For how long things are kept; none is for as long as what needs them, or for good.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kept {
+    pub audio: Option<Duration>,
+    pub events: Option<Duration>,
+}
+
+/// Removes it, at once and then each hour, for as long as it is run.
+pub async fn sweep(gate: Gate, files: Files, kept: Kept) {
     let permit = gate.system(System::Sweep);
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        run_once(&permit, &files, audio_kept, Utc::now()).await;
+        run_once(&permit, &files, kept, Utc::now()).await;
     }
 }
 
 /// Removes what is too old at `now`, and strays of every kind that are an hour old. What fails is logged, and tried again
 /// the next time.
-pub async fn run_once(permit: &Permit, files: &Files, audio_kept: Option<Duration>, now: DateTime<Utc>) {
+pub async fn run_once(permit: &Permit, files: &Files, kept: Kept, now: DateTime<Utc>) {
     let before = now - AGE;
-    if let Err(error) = ai::expire_audio(permit, files, audio_kept.map(|kept| now - kept), before).await {
+    if let Err(error) = ai::expire_audio(permit, files, kept.audio.map(|kept| now - kept), before).await {
         tracing::warn!(?error, "old audio was not removed");
+    }
+    if let Some(kept) = kept.events
+        && let Err(error) = events::trim(permit, (now - kept).timestamp_millis()).await
+    {
+        tracing::warn!(?error, "old events were not removed");
     }
     if let Err(error) = webhooks::worker::expire(permit, now.timestamp_millis()).await {
         tracing::warn!(?error, "old deliveries were not removed");

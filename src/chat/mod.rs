@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
@@ -172,14 +173,35 @@ impl Chat {
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND` for what is unknown or of another room.
+    /// `NOT_FOUND` for what is unknown or of another room; with `details.oldest`, the oldest event that could be gone on
+    /// after, where what follows is no longer in the log.
     pub async fn place(&self, permit: &Permit, room: &Room, after: &str) -> Result<i64> {
         let seq = match id::parse(after) {
             Some((IdKind::Message, id)) => store::seq_of(permit, room.id, id).await?,
             Some((IdKind::Event, id)) => log::seq_of(permit, room.id, id).await?,
             _ => None,
         };
-        seq.ok_or_else(|| Error::not_found("message or event of this room"))
+        let unknown = || Error::not_found("message or event of this room");
+        let seq = match seq {
+            Some(seq) => seq,
+            None => return Err(self.if_older(permit, room, after, unknown()).await?),
+        };
+        match log::oldest(permit, room.id).await? {
+            Some((oldest, id)) if seq + 1 < oldest => Err(older(unknown(), id)),
+            None if seq < log::subject_seq(permit, room.id).await? => Err(unknown().with("oldest", Value::Null)),
+            _ => Ok(seq),
+        }
+    }
+
+    /// The refusal of an unknown event, which says what the oldest is where the log does not go back as far.
+    async fn if_older(&self, permit: &Permit, room: &Room, after: &str, refusal: Error) -> Result<Error> {
+        let Some((IdKind::Event, event)) = id::parse(after) else {
+            return Ok(refusal);
+        };
+        match log::oldest(permit, room.id).await? {
+            Some((seq, oldest)) if seq > 1 && event < oldest => Ok(older(refusal, oldest)),
+            _ => Ok(refusal),
+        }
     }
 
     /// Makes a room.
@@ -504,6 +526,10 @@ impl Standing {
     fn may_send(&self, now: i64) -> Result<()> {
         callers::refuse_muted(self.muted_at, self.muted_until, self.mute_reason.as_deref(), now)
     }
+}
+
+fn older(refusal: Error, oldest: Uuid) -> Error {
+    refusal.with("oldest", IdKind::Event.encode(oldest))
 }
 
 #[cfg(test)]

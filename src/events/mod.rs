@@ -30,7 +30,8 @@ pub mod graphql;
 ///
 /// # Errors
 ///
-/// `NOT_FOUND` for an `after` that is not in the log.
+/// `NOT_FOUND` for an `after` that is not in the log; with `details.oldest`, the oldest event that the caller may see,
+/// where the log does not go back as far.
 pub async fn list(
     permit: &Permit,
     kinds: Option<&[EventKind]>,
@@ -38,9 +39,10 @@ pub async fn list(
     limit: u64,
 ) -> Result<Vec<event::Model>> {
     let after = match after {
-        Some(id) => log::position(permit, id)
-            .await?
-            .ok_or_else(|| Error::not_found("event"))?,
+        Some(id) => match log::position(permit, id).await? {
+            Some(place) => place,
+            None => return Err(unknown(permit, id).await?),
+        },
         None => Position::START,
     };
     let (mut condition, mut values) = visible(permit)?;
@@ -50,6 +52,27 @@ pub async fn list(
         values.extend(kinds.iter().map(|kind| Value::from(kind.wire())));
     }
     log::read(permit, after, &condition, values, limit).await
+}
+
+async fn unknown(permit: &Permit, id: Uuid) -> Result<Error> {
+    let refusal = Error::not_found("event");
+    let (condition, values) = visible(permit)?;
+    let oldest = log::read(permit, Position::START, &condition, values, 1).await?;
+    // Ids are of their time, to the millisecond.
+    Ok(match oldest.first() {
+        Some(oldest) if id < oldest.id => refusal.with("oldest", IdKind::Event.encode(oldest.id)),
+        _ => refusal,
+    })
+}
+
+/// Removes events from before a time (Unix milliseconds), but none that a webhook is still to be told of.
+///
+/// # Errors
+///
+/// A database that does not answer.
+pub async fn trim(permit: &Permit, before: i64) -> Result<()> {
+    while log::trim(permit, before).await? > 0 {}
+    Ok(())
 }
 
 /// One event that the caller may see.

@@ -13,7 +13,7 @@ use super::{
     Permit,
     db::{any_uuid, sql, uuids},
     rows::Rows,
-    writer::Tx,
+    writer::{Operation, Tx},
 };
 use crate::error::{Error, Result};
 
@@ -184,6 +184,50 @@ pub async fn seq_of(permit: &Permit, subject: Uuid, event: Uuid) -> Result<Optio
     match db.query_one_raw(statement).await? {
         Some(row) => Ok(Some(row.try_get_by_index(0)?)),
         None => Ok(None),
+    }
+}
+
+/// The oldest event of a subject that is kept: its number and its id.
+pub async fn oldest(permit: &Permit, subject: Uuid) -> Result<Option<(i64, Uuid)>> {
+    let db = permit.read();
+    let statement = sql(
+        db.get_database_backend(),
+        "SELECT seq, id FROM events WHERE subject_id = ? ORDER BY seq LIMIT 1",
+        [subject.into()],
+    );
+    match db.query_one_raw(statement).await? {
+        Some(row) => Ok(Some((row.try_get_by_index(0)?, row.try_get_by_index(1)?))),
+        None => Ok(None),
+    }
+}
+
+/// How many events are removed by one transaction.
+const REMOVED_AT_ONCE: u64 = 5_000;
+
+/// Removes events from before a time (Unix milliseconds), a part of them; how many. Those that a webhook is still to be
+/// told of stay, with all that came after, and so do those that have not been made into deliveries yet.
+pub async fn trim(permit: &Permit, before: i64) -> Result<u64> {
+    permit.write(Trim { before }).await
+}
+
+struct Trim {
+    before: i64,
+}
+
+impl Operation for Trim {
+    type Output = u64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<u64> {
+        let dispatched = match tx.backend() {
+            DbBackend::Sqlite => "e.n <= (SELECT n FROM dispatcher WHERE id = 1)",
+            _ => "(e.tx::text::bigint, e.n) <= (SELECT tx, n FROM dispatcher WHERE id = 1)",
+        };
+        let text = format!(
+            "DELETE FROM events WHERE n IN (SELECT e.n FROM events e WHERE e.created_at < ? AND {dispatched}
+                 AND e.created_at < COALESCE((SELECT MIN(happened_at) FROM deliveries WHERE status = 'pending'), ?)
+             ORDER BY e.n LIMIT {REMOVED_AT_ONCE})"
+        );
+        tx.execute(&text, [self.before.into(), i64::MAX.into()]).await
     }
 }
 
