@@ -33,6 +33,7 @@ mod rate_limit;
 mod rest;
 mod schema;
 mod statements;
+mod trimming;
 mod triggers;
 mod upstream;
 mod xp;
