@@ -3,11 +3,11 @@
 use std::{error::Error as StdError, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use futures_util::{Stream, StreamExt, stream};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -183,7 +183,7 @@ impl OpenAi {
     /// Why there is a status instead of an answer.
     async fn refused(&self, response: Response) -> Failure {
         let status = response.status();
-        let retry_after = retry_after(response.headers(), Utc::now());
+        let retry_after = outbound::retry_after(response.headers(), Utc::now());
         let mut said = Vec::new();
         let mut body = body(response);
         let _ = timeout(FAREWELL, async {
@@ -298,38 +298,9 @@ async fn collect(head: Bytes, mut body: WireStream) -> Result<Vec<u8>, WireError
     Ok(all)
 }
 
-/// The seconds of a `Retry-After`, which may be a date.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<u64> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    text.parse().ok().or_else(|| {
-        let date = DateTime::parse_from_rfc2822(text).ok()?;
-        u64::try_from((date.to_utc() - now).num_seconds()).ok()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_time_to_wait_is_in_seconds_or_a_date() {
-        let now = DateTime::parse_from_rfc2822("Wed, 21 Oct 2026 07:28:00 GMT")
-            .unwrap()
-            .to_utc();
-        for (written, seconds) in [
-            ("7", Some(7)),
-            (" 7 ", Some(7)),
-            ("Wed, 21 Oct 2026 07:28:30 GMT", Some(30)),
-            ("Wed, 21 Oct 2026 07:27:30 GMT", None),
-            ("-7", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(written).unwrap())]);
-            assert_eq!(retry_after(&headers, now), seconds, "{written}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
 
     #[test]
     fn what_is_logged_is_short_and_never_holds_the_key() {
