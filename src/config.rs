@@ -28,7 +28,7 @@ use self::{
 };
 pub use self::{
     ai::{Ai, Model, Provider, Speech, SpeechProvider},
-    value::{BaseUrl, Database, FilesUrl, WebOrigin},
+    value::{BaseUrl, Database, FilesUrl, SecretKey, WebOrigin},
 };
 use crate::words::Words;
 
@@ -146,6 +146,14 @@ pub const SETTINGS: &[Setting] = &[
         description: "Root fields that an address may use in a minute without a login; 0 switches the limit off",
     },
     Setting {
+        name: "secret_key",
+        flag: "secret-key",
+        env: "BAMBISLEEP_SECRET_KEY",
+        value_name: "BASE64",
+        default: None,
+        description: "The key that webhook secrets are stored under, 32 bytes in base64, the same on every node; without it, secret.key in the data folder, made at the first start",
+    },
+    Setting {
         name: "webhooks_allow_insecure",
         flag: "webhooks-allow-insecure",
         env: "BAMBISLEEP_WEBHOOKS_ALLOW_INSECURE",
@@ -211,6 +219,8 @@ pub struct Settings {
     pub rate_limit_authenticated: u32,
     /// Root fields a minute for each anonymous address; 0 is no limit. Default 10.
     pub rate_limit_anonymous: u32,
+    /// What secrets are stored under. Default none: the file `secret.key` in the data folder.
+    pub secret_key: Option<SecretKey>,
     /// Whether webhooks may go to http URLs and private addresses. Default false.
     pub webhooks_allow_insecure: bool,
     /// The listener of `/metrics`. Default none.
@@ -314,6 +324,9 @@ impl Settings {
             trusted_proxies: list("trusted_proxies").parse(value::network)?,
             rate_limit_authenticated: required("rate_limit_authenticated").parse(value::number)?,
             rate_limit_anonymous: required("rate_limit_anonymous").parse(value::number)?,
+            secret_key: optional("secret_key")
+                .map(|given| given.parse(str::parse))
+                .transpose()?,
             webhooks_allow_insecure: required("webhooks_allow_insecure").parse(value::boolean)?,
             metrics_bind: optional("metrics_bind")
                 .map(|given| given.parse(value::socket_address))

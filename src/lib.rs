@@ -29,4 +29,5 @@ pub mod strays;
 pub mod text;
 pub mod time;
 pub mod triggers;
+pub mod webhooks;
 pub mod words;

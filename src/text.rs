@@ -24,6 +24,8 @@ pub const CHAT_CONTENT: RangeInclusive<usize> = 1..=4_000;
 pub const REASON: RangeInclusive<usize> = 1..=500;
 /// The longest URL, in characters. Source: the schema's `URL`.
 pub const LONGEST_URL: usize = 2_048;
+/// What a webhook's owner may choose as its secret.
+pub const WEBHOOK_SECRET: RangeInclusive<usize> = 16..=128;
 pub const EMAIL: RangeInclusive<usize> = 3..=254;
 
 /// Usernames that nobody can have: what a deleted account's messages go by.

@@ -42,6 +42,7 @@ fn the_defaults_are_those_of_the_protocol() {
     assert_eq!(settings.trusted_proxies, []);
     assert_eq!(settings.rate_limit_authenticated, 60);
     assert_eq!(settings.rate_limit_anonymous, 10);
+    assert!(settings.secret_key.is_none());
     assert!(!settings.webhooks_allow_insecure);
     assert_eq!(settings.metrics_bind, None);
     assert!(settings.words.is_empty());
@@ -89,6 +90,7 @@ fn every_setting_can_come_from_every_source() {
         ("trusted_proxies", "10.0.0.0/8,::1"),
         ("rate_limit_authenticated", "0"),
         ("rate_limit_anonymous", "7"),
+        ("secret_key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ("webhooks_allow_insecure", "true"),
         ("metrics_bind", "[::1]:9000"),
         ("word_filter", path),
@@ -118,6 +120,7 @@ fn every_setting_can_come_from_every_source() {
         trusted_proxies = ['10.0.0.0/8', '::1']
         rate_limit_authenticated = 0
         rate_limit_anonymous = 0x7
+        secret_key = 'MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE='
         webhooks_allow_insecure = true
         metrics_bind = '[::1]:9000'
         word_filter = '{path}'
@@ -143,6 +146,10 @@ fn every_setting_can_come_from_every_source() {
         assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
         assert_eq!(settings.rate_limit_authenticated, 0);
         assert_eq!(settings.rate_limit_anonymous, 7);
+        assert_eq!(
+            settings.secret_key.as_ref().unwrap().expose(),
+            b"01234567890123456789012345678901"
+        );
         assert!(settings.webhooks_allow_insecure);
         assert_eq!(settings.metrics_bind.unwrap().port(), 9000);
         assert!(settings.words.are_in("no spam"));
@@ -296,6 +303,8 @@ fn every_kind_of_bad_value_is_refused() {
         ("rate_limit_anonymous", "-1", number),
         ("rate_limit_authenticated", "many", number),
         ("rate_limit_authenticated", "1.5", number),
+        ("secret_key", "aHVudGVyMg==", "must be 32 bytes in base64"),
+        ("secret_key", "hunter2", "must be 32 bytes in base64"),
         ("webhooks_allow_insecure", "yes", "must be true or false"),
         (
             "metrics_bind",
@@ -788,15 +797,21 @@ fn secrets_are_not_printed() {
         ("DATABASE_URL", "postgres://u:hunter2@db/x"),
         ("REDIS_URL", "redis://:hunter2@cache"),
         ("BAMBISLEEP_LLM_KEY", "hunter2"),
+        ("BAMBISLEEP_SECRET_KEY", "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMmh1bnQ="),
     ];
     let settings = settings(MODELS, &variables, &[]).unwrap();
     assert_eq!(settings.database.url(), "postgres://u:hunter2@db/x");
-    assert!(!format!("{settings:?}").contains("hunter2"));
+    let shown = format!("{settings:?}");
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("104, 117, 110"),
+        "{shown}"
+    );
     for (name, value) in [
         ("database_url", "postgres://u:hunter2@db:x/x"),
         ("database_url", "mysql://u:hunter2@db/x"),
         ("redis_url", "redis://:hunter2@cache/x"),
         ("public_url", "https://u:hunter2@chat.example"),
+        ("secret_key", "hunter2"),
     ] {
         let message = self::settings("", &[], &[(name, value)]).unwrap_err();
         assert!(!message.contains("hunter2"), "{message}");

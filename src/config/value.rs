@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::IpNet;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -116,6 +117,41 @@ impl FromStr for BaseUrl {
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A key for secrets at rest. Its `Debug` does not show it.
+#[derive(Clone)]
+pub struct SecretKey([u8; SecretKey::BYTES]);
+
+impl SecretKey {
+    /// How long it is. Source: XChaCha20-Poly1305.
+    pub const BYTES: usize = 32;
+
+    /// The key itself: not for logs.
+    pub fn expose(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl FromStr for SecretKey {
+    type Err = String;
+
+    /// Padded base64, and blanks around it. The error completes a sentence that begins with what the text is, and does
+    /// not quote it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        BASE64_STANDARD
+            .decode(text.trim())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| format!("must be {} bytes in base64", Self::BYTES))
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey")
     }
 }
 
