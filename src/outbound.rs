@@ -30,3 +30,30 @@ pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<u64> {
         u64::try_from((date.to_utc() - now).num_seconds()).ok()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_time_to_wait_is_in_seconds_or_a_date() {
+        let now = DateTime::parse_from_rfc2822("Wed, 21 Oct 2026 07:28:00 GMT")
+            .unwrap()
+            .to_utc();
+        for (written, seconds) in [
+            ("7", Some(7)),
+            (" 7 ", Some(7)),
+            ("Wed, 21 Oct 2026 07:28:30 GMT", Some(30)),
+            ("Wed, 21 Oct 2026 07:27:30 GMT", None),
+            ("-7", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(written).unwrap())]);
+            assert_eq!(retry_after(&headers, now), seconds, "{written}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+}

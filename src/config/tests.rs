@@ -802,7 +802,10 @@ fn secrets_are_not_printed() {
     let settings = settings(MODELS, &variables, &[]).unwrap();
     assert_eq!(settings.database.url(), "postgres://u:hunter2@db/x");
     let shown = format!("{settings:?}");
-    assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("104, 117, 110"),
+        "{shown}"
+    );
     for (name, value) in [
         ("database_url", "postgres://u:hunter2@db:x/x"),
         ("database_url", "mysql://u:hunter2@db/x"),

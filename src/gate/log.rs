@@ -267,7 +267,14 @@ pub async fn read(
     values: Vec<Value>,
     limit: u64,
 ) -> Result<Vec<entity::event::Model>> {
-    let statement = after_position(permit.read().get_database_backend(), "", after, condition, values, limit);
+    let statement = after_position(
+        permit.read().get_database_backend(),
+        "",
+        after,
+        condition,
+        values,
+        limit,
+    );
     Ok(entity::event::Entity::find()
         .from_raw_sql(statement)
         .all(permit.read())

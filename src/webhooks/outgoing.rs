@@ -4,10 +4,7 @@
 //! that it stands in, URLs are https, and no address is connected to that the internet does not reach: literals are
 //! refused when they are given and again before each delivery, names when they are looked up for a connection.
 
-use std::{
-    net::IpAddr,
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -69,7 +66,11 @@ impl Outgoing {
     pub fn new(allow_insecure: bool) -> Result<Self, Failed> {
         let rules = Rules {
             is_strict: !allow_insecure,
-            is_forbidden: if allow_insecure { |_| false } else { address::is_forbidden },
+            is_forbidden: if allow_insecure {
+                |_| false
+            } else {
+                address::is_forbidden
+            },
         };
         Self::with(rules, client::system(), TIMEOUT)
     }
@@ -194,7 +195,11 @@ impl Answered {
 
 /// `host:port`, in lower case: what the limit for one host counts by. `url` is http or https.
 pub fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let host = url
+        .host_str()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_ascii_lowercase();
     format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
 }
 

@@ -118,7 +118,9 @@ fn read(path: &Path) -> io::Result<String> {
     let file = fs::File::open(path)?;
     // Of what was opened, not of what has the name by now.
     if file.metadata()?.mode() & 0o077 != 0 {
-        return Err(io::Error::other("others than its owner may use it; chmod 600 keeps them out"));
+        return Err(io::Error::other(
+            "others than its owner may use it; chmod 600 keeps them out",
+        ));
     }
     let mut text = String::new();
     file.take(LONGEST_FILE).read_to_string(&mut text)?;
@@ -152,12 +154,7 @@ fn make(folder: &Path, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        os::unix::fs::PermissionsExt as _,
-        path::PathBuf,
-        sync::Barrier,
-        thread,
-    };
+    use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Barrier, thread};
 
     use super::*;
     use crate::error::Kind;
@@ -246,7 +243,10 @@ mod tests {
             secret_key: Some(fs::read_to_string(folder.0.join(FILE)).unwrap().parse().unwrap()),
             ..Settings::default()
         };
-        assert_eq!(Seal::open(&settings).unwrap().open_sealed(b"a", &sealed).unwrap(), "text");
+        assert_eq!(
+            Seal::open(&settings).unwrap().open_sealed(b"a", &sealed).unwrap(),
+            "text"
+        );
     }
 
     #[test]
@@ -293,7 +293,11 @@ mod tests {
             let message = folder.open().unwrap_err();
             assert!(message.contains(why) && message.contains(FILE), "{message}");
             assert!(text.is_empty() || !message.contains(text), "{message}");
-            assert_eq!(fs::read_to_string(folder.0.join(FILE)).unwrap(), text, "it is left as it is");
+            assert_eq!(
+                fs::read_to_string(folder.0.join(FILE)).unwrap(),
+                text,
+                "it is left as it is"
+            );
         }
         let folder = Folder::new();
         folder.put(&format!("{key}\n"), 0o400);

@@ -99,10 +99,7 @@ pub async fn insert(tx: &Tx<'_>, row: webhook::Model) -> Result<webhook::Model> 
         let message = format!("a member may have {MOST} webhooks at most");
         return Err(Error::new(Kind::Conflict, message));
     }
-    webhook::ActiveModel::from(row.clone())
-        .reset_all()
-        .insert(tx)
-        .await?;
+    webhook::ActiveModel::from(row.clone()).reset_all().insert(tx).await?;
     Ok(row)
 }
 
@@ -128,7 +125,10 @@ fn held(tx: &Tx<'_>, of: &str) -> String {
 ///
 /// `NOT_FOUND`.
 pub async fn own(tx: &Tx<'_>, id: Uuid, member: Uuid) -> Result<webhook::Model> {
-    let text = format!("SELECT * FROM webhooks WHERE id = ? AND member_id = ?{}", held(tx, "webhooks"));
+    let text = format!(
+        "SELECT * FROM webhooks WHERE id = ? AND member_id = ?{}",
+        held(tx, "webhooks")
+    );
     let statement = sql(tx.backend(), &text, [id.into(), member.into()]);
     let found = webhook::Entity::find().from_raw_sql(statement).one(tx).await?;
     found.ok_or_else(|| Error::not_found("webhook"))
@@ -148,7 +148,10 @@ pub async fn own_delivery(tx: &Tx<'_>, id: Uuid, member: Uuid) -> Result<(delive
     let statement = sql(tx.backend(), &text, [id.into(), member.into()]);
     let row = tx.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| Error::not_found("delivery"))?;
-    Ok((delivery::Model::from_query_result(&row, "")?, row.try_get("", "is_active")?))
+    Ok((
+        delivery::Model::from_query_result(&row, "")?,
+        row.try_get("", "is_active")?,
+    ))
 }
 
 async fn one(tx: &Tx<'_>, id: Uuid) -> Result<delivery::Model> {
@@ -322,13 +325,7 @@ pub async fn claim(
     let statement = sql(
         backend,
         &text,
-        [
-            lease.into(),
-            until.into(),
-            now.into(),
-            now.into(),
-            texts(backend, busy),
-        ],
+        [lease.into(), until.into(), now.into(), now.into(), texts(backend, busy)],
     );
     Ok(delivery::Entity::find().from_raw_sql(statement).all(tx).await?)
 }

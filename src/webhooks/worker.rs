@@ -287,7 +287,10 @@ impl Worker {
         let timestamp = now / time::SECOND;
         let headers = [
             ("content-type", "application/json".to_owned()),
-            ("webhook-signature", signature(&secrets, &id, timestamp, body.as_bytes())),
+            (
+                "webhook-signature",
+                signature(&secrets, &id, timestamp, body.as_bytes()),
+            ),
             ("webhook-id", id),
             ("webhook-timestamp", timestamp.to_string()),
         ];
@@ -336,7 +339,8 @@ struct Outcome {
 
 impl Outcome {
     fn of(delivery: &delivery::Model, answered: &Answered, now: i64, jitter: f64) -> Self {
-        if answered.error.is_none() && answered.status.is_some_and(|status| (200..300).contains(&status)) {
+        // Whatever becomes of the rest of its answer.
+        if answered.status.is_some_and(|status| (200..300).contains(&status)) {
             return Self {
                 status: DeliveryStatus::Delivered,
                 next_attempt_at: None,
@@ -395,9 +399,8 @@ impl Operation for Dispatch {
             let Ok(kind) = event.kind.parse::<EventKind>() else {
                 continue;
             };
-            let listen = |webhook: &&store::Listening| {
-                webhook.events.contains(&kind) && webhook.created_at <= event.created_at
-            };
+            let listen =
+                |webhook: &&store::Listening| webhook.events.contains(&kind) && webhook.created_at <= event.created_at;
             to_tell.extend(listening.iter().filter(listen).map(|webhook| store::ToTell {
                 webhook: webhook.id,
                 event,

@@ -33,7 +33,7 @@ mod rate_limit;
 mod rest;
 mod schema;
 mod statements;
-mod trimming;
 mod triggers;
+mod trimming;
 mod upstream;
 mod xp;

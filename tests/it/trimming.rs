@@ -79,7 +79,10 @@ async fn what_is_older_than_the_log_is_kept_goes_and_late_readers_are_told() {
     // What never was is older than nothing.
     let never = "evt_7zzzzzzzzze008000000000000";
     let answer = alice.get(&format!("/v1/events?after={never}")).await;
-    assert_eq!((answer.code(), answer.body["details"].get("oldest")), ("NOT_FOUND", None));
+    assert_eq!(
+        (answer.code(), answer.body["details"].get("oldest")),
+        ("NOT_FOUND", None)
+    );
 
     for after in [first, messages[0].as_str()] {
         let answer = follow(&alice, after).await;
@@ -88,7 +91,10 @@ async fn what_is_older_than_the_log_is_kept_goes_and_late_readers_are_told() {
         assert_eq!(extensions["details"]["oldest"], *oldest, "{answer}");
     }
     // Nothing is missing after the last of what is gone.
-    assert_eq!(follow(&alice, &messages[1]).await["data"]["messageAdded"]["content"], "three");
+    assert_eq!(
+        follow(&alice, &messages[1]).await["data"]["messageAdded"]["content"],
+        "three"
+    );
     // Messages are no events: all of them are there.
     let history = alice.get("/v1/chat/messages").await.body;
     assert_eq!(history["messages"].as_array().unwrap().len(), 3);

@@ -303,26 +303,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_to_wait_is_in_seconds_or_a_date() {
-        let now = DateTime::parse_from_rfc2822("Wed, 21 Oct 2026 07:28:00 GMT")
-            .unwrap()
-            .to_utc();
-        for (written, seconds) in [
-            ("7", Some(7)),
-            (" 7 ", Some(7)),
-            ("Wed, 21 Oct 2026 07:28:30 GMT", Some(30)),
-            ("Wed, 21 Oct 2026 07:27:30 GMT", None),
-            ("-7", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(written).unwrap())]);
-            assert_eq!(retry_after(&headers, now), seconds, "{written}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-
-    #[test]
     fn what_is_logged_is_short_and_never_holds_the_key() {
         let key = "sk-hunter2-hunter2";
         let model = OpenAi {
