@@ -44,6 +44,7 @@ if (!verify(getenv('WEBHOOK_SECRET') ?: '', $body, $id, $timestamp, $signatures)
     exit;
 }
 
+http_response_code(500); // Until it is dealt with: what fails now is sent again.
 // What has been dealt with. Keep it where you keep what you do with an event, and write both in one transaction.
 $seen = fopen('webhook-ids.txt', 'a+');
 flock($seen, LOCK_EX);
