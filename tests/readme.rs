@@ -182,6 +182,7 @@ fn the_tour_works_as_it_is_printed() {
         r#""kind":"paused""#,
         r#""triggers":["Calm"]"#,
         r#""kind":"trigger.shared""#,
+        r#""kind":"webhook.ping""#,
         "You said: Good evening!",
         "event: complete",
         r#""role":"user""#,
