@@ -28,10 +28,10 @@ function verify(string $secret, string $body, string $id, string $timestamp, str
     return false;
 }
 
-function handle(array $event): void
+function handle(object $event): void
 {
-    $data = json_encode($event['data'], JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE);
-    file_put_contents('php://stdout', "{$event['type']} $data\n");
+    $data = json_encode($event->data, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE);
+    file_put_contents('php://stdout', "$event->type $data\n");
 }
 
 // The bytes as they came: JSON that was read and written again may have another signature.
@@ -49,7 +49,7 @@ http_response_code(500); // Until it is dealt with: what fails now is sent again
 $seen = fopen('webhook-ids.txt', 'a+');
 flock($seen, LOCK_EX);
 if (!in_array($id, explode("\n", stream_get_contents($seen, -1, 0)), true)) {
-    handle(json_decode($body, true, 512, JSON_THROW_ON_ERROR));
+    handle(json_decode($body, flags: JSON_THROW_ON_ERROR));
     fwrite($seen, "$id\n");
 }
 http_response_code(204); // Only now: what is answered with 2xx is not sent again.
