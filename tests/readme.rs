@@ -312,7 +312,7 @@ fn receivers(page: &str) -> Vec<&str> {
 
 #[test]
 fn webhooks_are_received_as_their_page_says() {
-    const FLAGS: &[&str] = &["--webhooks-allow-insecure", "true", "--rate-limit-authenticated", "0"];
+    const FLAGS: &[&str] = &["--webhooks-allow-insecure", "--rate-limit-authenticated", "0"];
     const DONE: &str =
         r#"until curl -sS -b cookies $URL/v1/webhooks/$WEBHOOK | grep -q '"pending":0'; do sleep 0.05; done"#;
     let page = document("docs/webhooks.md");
