@@ -1,17 +1,26 @@
-//! The documents for people say what the program does: the tour of the README runs as it is printed, and the tables are
-//! those of the code.
+//! The documents for people say what the program does: the tour of the README and the pages' commands run as they are
+//! printed, and the tables are those of the code.
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
-use bambisleep_chat::{config, profiles::xp};
+use bambisleep_chat::{config, profiles::xp, time};
+use standardwebhooks::Webhook;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn document(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    fs::read_to_string(repository().join(path)).unwrap()
 }
 
 /// What is under a heading of the second level, up to the next one.
@@ -22,13 +31,17 @@ fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     below.split("\n## ").next().unwrap_or(below)
 }
 
-/// The lines of all ```sh blocks.
-fn commands(text: &str) -> String {
-    text.split("\n```sh\n")
+/// What is in the blocks of a language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    text.split(&format!("\n```{language}\n"))
         .skip(1)
         .map(|block| block.split_once("\n```").expect("the block ends").0)
-        .collect::<Vec<_>>()
-        .join("\n")
+        .collect()
+}
+
+/// The lines of all ```sh blocks.
+fn commands(text: &str) -> String {
+    blocks(text, "sh").join("\n")
 }
 
 #[test]
@@ -58,6 +71,9 @@ fn the_examples_are_printed_as_the_tests_run_them() {
         ("live-chat.md", "chat.mjs", "js"),
         ("live-chat.md", "chat.py", "python"),
         ("companions.md", "companion.mjs", "js"),
+        ("webhooks.md", "webhook.mjs", "js"),
+        ("webhooks.md", "webhook.py", "python"),
+        ("webhooks.md", "webhook.php", "php"),
     ] {
         let text = document(&format!("docs/{page}"));
         let (_, block) = text
@@ -71,7 +87,7 @@ fn the_examples_are_printed_as_the_tests_run_them() {
 
 #[test]
 fn every_decision_has_its_parts() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/decisions");
+    let folder = repository().join("docs/decisions");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
@@ -90,10 +106,15 @@ struct Server {
 
 impl Server {
     fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    fn start_with(name: &str, flags: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("readme_{}_{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_bambisleep-chat"))
             .args(["--bind", "127.0.0.1:0"])
+            .args(flags)
             .current_dir(&folder)
             .env_remove("DATABASE_URL")
             .env_remove("REDIS_URL")
@@ -129,6 +150,18 @@ impl Server {
         assert!(output.status.success(), "{said}\n{log}");
         said.into_owned()
     }
+
+    /// Puts an example into the folder.
+    fn copy(&self, example: &str) {
+        let from = repository().join("docs/examples").join(example);
+        fs::copy(from, self.folder.join(example)).unwrap();
+    }
+
+    /// Puts the packages of npm into the folder.
+    fn link_npm(&self) {
+        let from = repository().join("tests/npm/node_modules");
+        std::os::unix::fs::symlink(from, self.folder.join("node_modules")).unwrap();
+    }
 }
 
 impl Drop for Server {
@@ -149,6 +182,7 @@ fn the_tour_works_as_it_is_printed() {
         r#""kind":"paused""#,
         r#""triggers":["Calm"]"#,
         r#""kind":"trigger.shared""#,
+        r#""kind":"webhook.ping""#,
         "You said: Good evening!",
         "event: complete",
         r#""role":"user""#,
@@ -170,17 +204,8 @@ fn the_tour_works_as_it_is_printed() {
 #[test]
 fn companions_are_asked_as_their_page_says() {
     let server = Server::start("companions");
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    fs::copy(
-        repository.join("docs/examples/companion.mjs"),
-        server.folder.join("companion.mjs"),
-    )
-    .unwrap();
-    std::os::unix::fs::symlink(
-        repository.join("tests/npm/node_modules"),
-        server.folder.join("node_modules"),
-    )
-    .unwrap();
+    server.copy("companion.mjs");
+    server.link_npm();
     let converse = "printf 'Hello\\n\\nonce more\\n' | CHAT_KEY=$KEY node companion.mjs $URL";
     let said = server.run(&format!("{}\n{converse}", commands(&document("docs/companions.md"))));
     for expected in [
@@ -193,4 +218,192 @@ fn companions_are_asked_as_their_page_says() {
         assert!(said.contains(expected), "{expected} is missing in\n{said}");
     }
     assert_eq!(said.matches("You said: Once.").count(), 2, "{said}");
+}
+
+/// An example that receives webhooks, killed when dropped.
+struct Receiver {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    port: u16,
+}
+
+impl Receiver {
+    /// By its line on the page, with another secret and on a port of its own.
+    fn start(server: &Server, line: &str, secret: &str, port: u16) -> Self {
+        let program = line
+            .strip_prefix("WEBHOOK_SECRET=$SECRET ")
+            .expect("the line sets the secret");
+        let program = program.replace("8787", &port.to_string());
+        let python = repository().join("tests/python/.venv/bin");
+        let path = env::var("PATH").unwrap();
+        let mut child = Command::new("bash")
+            .args(["-c", &format!("exec {program} 2>&1")])
+            .current_dir(&server.folder)
+            .env("PATH", format!("{}:{path}", python.display()))
+            .env("WEBHOOK_SECRET", secret)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (told, lines) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| told.send(line))
+        });
+        let receiver = Self { child, lines, port };
+        // The last is what PHP says.
+        receiver.until(|line| line == format!("listening on {port}") || line.ends_with(" started"));
+        receiver
+    }
+
+    /// What it says up to a line.
+    fn until(&self, is_last: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(60)) {
+                Ok(line) => said.push(line),
+                Err(error) => panic!("{error} after {said:#?}"),
+            }
+            if is_last(&said[said.len() - 1]) {
+                return said;
+            }
+        }
+    }
+
+    /// The status that it answers with.
+    fn post(&self, id: &str, timestamp: i64, signature: &str, body: &str) -> String {
+        let output = Command::new("curl")
+            .args(["-q", "-sS", "-o", "/dev/null", "-w", "%{http_code}"])
+            .args(["-H", &format!("webhook-id: {id}")])
+            .args(["-H", &format!("webhook-timestamp: {timestamp}")])
+            .args(["-H", &format!("webhook-signature: {signature}")])
+            .args(["-H", "Content-Type: application/json", "--data-binary", body])
+            .arg(format!("http://127.0.0.1:{}/", self.port))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// The lines of the page that start a receiver.
+fn receivers(page: &str) -> Vec<&str> {
+    let starts = blocks(page, "console");
+    let lines: Vec<&str> = starts[1].lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    lines
+}
+
+#[test]
+fn webhooks_are_received_as_their_page_says() {
+    const FLAGS: &[&str] = &["--webhooks-allow-insecure", "--rate-limit-authenticated", "0"];
+    const DONE: &str =
+        r#"until curl -sS -b cookies $URL/v1/webhooks/$WEBHOOK | grep -q '"pending":0'; do sleep 0.05; done"#;
+    let page = document("docs/webhooks.md");
+    let [make, happen, again, graphql, rotate, switch] = blocks(&page, "sh")[..] else {
+        panic!("the page has other commands than this test runs");
+    };
+    for line in receivers(&page) {
+        let example = line.split(' ').find(|word| word.starts_with("webhook.")).unwrap();
+        let server = Server::start_with(example, FLAGS);
+        server.copy(example);
+        server.link_npm();
+        let port = free_port();
+        server.run(&format!("PORT={port}\n{make}\ndeclare -p URL WEBHOOK SECRET > made"));
+        let run = |commands: &str| server.run(&format!(". ./made\n{commands}\ndeclare -p URL WEBHOOK SECRET > made"));
+        let secret = run("echo $SECRET");
+        let receiver = Receiver::start(&server, line, secret.lines().next().unwrap(), port);
+
+        run(happen);
+        let is_profile = |line: &str| line.starts_with("profile.update {") && line.contains("\"Ada L.\"");
+        let is_ping = |line: &str| line == "webhook.ping {}";
+        let said = receiver.until(is_profile);
+        if !said.iter().any(|line| is_ping(line)) {
+            receiver.until(is_ping);
+        }
+        run(DONE);
+        let looked = run(again);
+        assert!(looked.contains(r#""successRate":1.0"#), "{looked}");
+        assert!(looked.contains(r#""status":"pending","attempts":0"#), "{looked}");
+        run(DONE);
+        assert!(run(graphql).contains(r#""secret":"whsec_"#));
+
+        // Still with the secret before, and nothing twice.
+        run(rotate);
+        assert!(run(switch).contains(r#""isActive":true"#));
+        run("curl -sS -b cookies -X POST $URL/v1/webhooks/$WEBHOOK/ping");
+        let said = receiver.until(is_ping);
+        assert!(!said.iter().any(|line| is_profile(line)), "{said:?}");
+    }
+}
+
+#[test]
+fn receivers_take_what_was_signed_with_the_secret_and_nothing_else() {
+    let page = document("docs/webhooks.md");
+    let server = Server::start("receivers");
+    server.link_npm();
+    for line in receivers(&page) {
+        let example = line.split(' ').find(|word| word.starts_with("webhook.")).unwrap();
+        server.copy(example);
+        for secret in ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "ein längeres Geheimnis"] {
+            let port = free_port();
+            let receiver = Receiver::start(&server, line, secret, port);
+            let signer = match secret.starts_with("whsec_") {
+                true => Webhook::new(secret),
+                false => Webhook::from_bytes(secret.into()),
+            };
+            let signer = signer.unwrap();
+            let now = time::now() / time::SECOND;
+            let sign = |id: &str, timestamp: i64, body: &str| signer.sign(id, timestamp, body.as_bytes()).unwrap();
+            // A name of its own for each, as one of them keeps the ids in a file.
+            let (one, two) = (format!("evt_{port}_1"), format!("evt_{port}_2"));
+            let (body, other) = (r#"{"type":"one","data":{"text":"ü"}}"#, r#"{"type":"two","data":{}}"#);
+            let good = sign(&one, now, body);
+            let what = format!("{example} with {secret}");
+            for (id, timestamp, signature, body) in [
+                (&one, now, good.as_str(), other),
+                (&two, now, &good, body),
+                (&one, now + 1, &good, body),
+                (&one, now - 400, &sign(&one, now - 400, body), body),
+                (&one, now + 400, &sign(&one, now + 400, body), body),
+                (&one, now, "v1,", body),
+            ] {
+                assert_eq!(
+                    receiver.post(id, timestamp, signature, body),
+                    "400",
+                    "{what}: {signature} of {timestamp}"
+                );
+            }
+            // The second of two signatures does as well; what comes again is taken and not dealt with.
+            let both = format!("v1,AAAA {good}");
+            for signature in [&both, &good] {
+                assert_eq!(receiver.post(&one, now, signature, body), "204", "{what}");
+            }
+            assert_eq!(
+                receiver.post(&two, now, &sign(&two, now, other), other),
+                "204",
+                "{what}"
+            );
+            let said = receiver.until(|line| line == "two {}");
+            let dealt_with = said.iter().filter(|line| line.starts_with("one {")).count();
+            assert_eq!(dealt_with, 1, "{what}: {said:?}");
+            assert!(said.iter().any(|line| line.contains('ü')), "{what}: {said:?}");
+        }
+    }
 }
