@@ -35,4 +35,5 @@ mod schema;
 mod statements;
 mod triggers;
 mod upstream;
+mod webhook_storm;
 mod xp;
