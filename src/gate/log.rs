@@ -268,6 +268,26 @@ pub struct Placed {
     pub created_at: i64,
 }
 
+impl Placed {
+    pub fn place(&self) -> Position {
+        Position {
+            tx: self.tx,
+            n: self.n,
+        }
+    }
+}
+
+/// A place in the whole log before all that begins to be written once this transaction has ended, and after all that was
+/// written when it began.
+pub async fn here(tx: &Tx<'_>) -> Result<Position> {
+    let text = match tx.backend() {
+        DbBackend::Sqlite => "SELECT 0 AS tx, COALESCE(MAX(n), 0) AS n FROM events",
+        _ => "SELECT pg_current_xact_id()::text::bigint AS tx, 9223372036854775807 AS n",
+    };
+    let place = Position::find_by_statement(sql(tx.backend(), text, [])).one(tx).await?;
+    place.ok_or_else(|| Error::internal("the log has no place"))
+}
+
 /// As [`read`], in the middle of a transaction and with places to go on from.
 pub async fn read_placed(tx: &Tx<'_>, after: Position, limit: u64) -> Result<Vec<Placed>> {
     let place = match tx.backend() {

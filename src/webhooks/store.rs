@@ -244,19 +244,23 @@ pub async fn set_dispatched(tx: &Tx<'_>, place: Position) -> Result<()> {
 pub struct Listening {
     pub id: Uuid,
     pub events: Vec<EventKind>,
-    pub created_at: i64,
+    /// After this place in the log.
+    pub since: Position,
 }
 
 /// All that are active.
 pub async fn listening(tx: &Tx<'_>) -> Result<Vec<Listening>> {
-    let text = "SELECT id, events, created_at FROM webhooks WHERE is_active";
+    let text = "SELECT id, events, since_tx, since_n FROM webhooks WHERE is_active";
     let rows = tx.query_all_raw(sql(tx.backend(), text, [])).await?;
     let listening = |row: &QueryResult| {
         let events: String = row.try_get_by_index(1)?;
         Ok(Listening {
             id: row.try_get_by_index(0)?,
             events: events.split(' ').filter_map(|name| name.parse().ok()).collect(),
-            created_at: row.try_get_by_index(2)?,
+            since: Position {
+                tx: row.try_get_by_index(2)?,
+                n: row.try_get_by_index(3)?,
+            },
         })
     };
     Ok(rows.iter().map(listening).collect::<Result<_, DbErr>>()?)

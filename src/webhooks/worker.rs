@@ -469,8 +469,8 @@ impl Operation for Dispatch {
             let Ok(kind) = event.kind.parse::<EventKind>() else {
                 continue;
             };
-            let listen =
-                |webhook: &&store::Listening| webhook.events.contains(&kind) && webhook.created_at <= event.created_at;
+            let place = event.place();
+            let listen = |webhook: &&store::Listening| webhook.events.contains(&kind) && webhook.since < place;
             to_tell.extend(listening.iter().filter(listen).map(|webhook| store::ToTell {
                 webhook: webhook.id,
                 event,
@@ -480,7 +480,7 @@ impl Operation for Dispatch {
         let active = store::hold_active(tx, told).await?;
         to_tell.retain(|told| active.contains(&told.webhook));
         store::insert_all(tx, &to_tell, self.now).await?;
-        store::set_dispatched(tx, log::Position { tx: last.tx, n: last.n }).await?;
+        store::set_dispatched(tx, last.place()).await?;
         Ok(events.len())
     }
 }

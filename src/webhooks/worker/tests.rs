@@ -631,3 +631,19 @@ async fn more_events_than_a_page_go_to_each_webhook_once() {
         assert!(messages.into_iter().eq((room..all).step_by(rooms.len())));
     }
 }
+
+#[tokio::test]
+async fn a_webhook_is_told_of_all_that_comes_after_it_and_of_nothing_before_whatever_the_clocks_say() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|_, _| Answer::Status(204)).await;
+    let lobby = stage.room("lobby").await;
+    stage.say(&lobby, "before").await;
+    stage.webhook(receiver.url("a")).await;
+    // Written by a node whose clock is ahead.
+    stage
+        .write("UPDATE webhooks SET created_at = created_at + 60000", Vec::new())
+        .await;
+    stage.say(&lobby, "after").await;
+    stage.worker.run_once(time::now()).await.unwrap();
+    assert_eq!(receiver.contents(), ["after"]);
+}
