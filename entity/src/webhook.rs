@@ -25,6 +25,11 @@ pub struct Model {
     pub deactivated_reason: Option<String>,
     /// When the first of the failures was that no success has come after.
     pub failing_since: Option<i64>,
+    /// The place in the log after which it is told of events.
+    #[serde(skip)]
+    pub since_tx: i64,
+    #[serde(skip)]
+    pub since_n: i64,
     pub created_at: i64,
 }
 

@@ -21,6 +21,8 @@ const TABLES: &[&str] = &[
         is_active $bool NOT NULL,
         deactivated_reason TEXT,
         failing_since $bigint,
+        since_tx $bigint NOT NULL,
+        since_n $bigint NOT NULL,
         created_at $bigint NOT NULL
     )$strict",
     "CREATE INDEX webhooks_by_member ON webhooks (member_id, id)",

@@ -216,18 +216,20 @@ pub fn uuids(backend: DbBackend, ids: &[Uuid]) -> Value {
     text.into()
 }
 
-/// As [`any_uuid`], for texts that hold neither quotes nor commas (usernames, names of files).
+/// As [`any_uuid`], for texts.
 pub fn any_text(backend: DbBackend, column: &str) -> String {
     match backend {
         DbBackend::Sqlite => format!("{column} IN (SELECT value FROM json_each(?))"),
-        _ => format!("{column} = ANY(string_to_array(?, ','))"),
+        _ => format!("{column} = ANY(ARRAY(SELECT json_array_elements_text(?::json)))"),
     }
 }
 
-/// The parameter of [`any_text`].
+/// The parameter of [`any_text`]. A NUL is asked for as [`sql`] does.
 pub fn texts(backend: DbBackend, texts: &[String]) -> Value {
-    match backend {
-        DbBackend::Sqlite => format!("[\"{}\"]", texts.join("\",\"")).into(),
-        _ => texts.join(",").into(),
-    }
+    let asked = |text: &String| match backend {
+        DbBackend::Sqlite => text.clone(),
+        _ => text.replace('\0', "\u{fffd}"),
+    };
+    let texts: serde_json::Value = texts.iter().map(asked).collect();
+    texts.to_string().into()
 }

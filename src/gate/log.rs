@@ -2,7 +2,7 @@
 //!
 //! A subject's events are numbered under its row's lock, so their numbers follow the order of commits. Across subjects
 //! the order is that of the row id on SQLite (one writer) and of (transaction id, row id) on Postgres, where nothing is
-//! read that a transaction still running could come before.
+//! read that a transaction still running could come before. It is the order of each subject's numbers too.
 
 use std::collections::HashMap;
 
@@ -51,20 +51,22 @@ pub(super) async fn append(
         .await?
         .ok_or_else(|| Error::internal("a subject that was numbered has no number"))?
         .try_get_by_index(0)?;
-    let written = sql(
-        backend,
-        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            id.into(),
-            subject.into(),
-            seq.into(),
-            kind.into(),
-            actor.into(),
-            object.into(),
-            now.into(),
-        ],
+    let (column, place, place_values) = placed(backend, subject, seq);
+    let text = format!(
+        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at{column})
+         VALUES (?, ?, ?, ?, ?, ?, ?{place})"
     );
-    db.execute_raw(written).await?;
+    let mut values: Vec<Value> = vec![
+        id.into(),
+        subject.into(),
+        seq.into(),
+        kind.into(),
+        actor.into(),
+        object.into(),
+        now.into(),
+    ];
+    values.extend(place_values);
+    db.execute_raw(sql(backend, &text, values)).await?;
     Ok((id, Happened { subject, kind, object }))
 }
 
@@ -94,23 +96,39 @@ pub(super) async fn append_all(
     for (seq, event) in (first..).zip(events) {
         rows.push([event.id.into(), seq.into(), event.actor.into(), event.object.into()]);
     }
+    let (column, place, place_values) = placed(backend, subject, first);
     let text = format!(
-        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at)
-         SELECT {}, ?, {}, ?, {}, {}, ? FROM {}",
+        "INSERT INTO events (id, subject_id, seq, kind, actor_id, object_id, created_at{column})
+         SELECT {}, ?, {}, ?, {}, {}, ?{place} FROM {}",
         rows.uuid(0),
         rows.int(1),
         rows.uuid(2),
         rows.uuid(3),
         rows.from()
     );
-    let written = sql(
-        backend,
-        &text,
-        [subject.into(), kind.into(), now.into(), rows.into_value()],
-    );
-    db.execute_raw(written).await?;
+    let mut values: Vec<Value> = vec![subject.into(), kind.into(), now.into()];
+    values.extend(place_values);
+    values.push(rows.into_value());
+    db.execute_raw(sql(backend, &text, values)).await?;
     let object = events.last().map_or(subject, |event| event.object);
     Ok((first, Happened { subject, kind, object }))
+}
+
+/// The place that a subject's events from `seq` on are written with on Postgres: a further column, its value, and the
+/// parameters of that.
+///
+/// It is the transaction, but not before the subject's event before it: a transaction may have begun to write before the
+/// one that it then waited for at the subject. A later place does no harm to those who read in order. Nothing of a
+/// transaction that has not ended is read, and this one ends after its own.
+fn placed(backend: DbBackend, subject: Uuid, seq: i64) -> (&'static str, &'static str, Vec<Value>) {
+    match backend {
+        DbBackend::Sqlite => ("", "", Vec::new()),
+        _ => (
+            ", tx",
+            ", GREATEST(pg_current_xact_id(), (SELECT b.tx FROM events b WHERE b.subject_id = ? AND b.seq = ?))",
+            vec![subject.into(), (seq - 1).into()],
+        ),
+    }
 }
 
 /// An event to be written.
@@ -234,7 +252,7 @@ impl Operation for Trim {
 /// A place in the whole log, across subjects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, FromQueryResult)]
 pub struct Position {
-    /// The writing transaction on Postgres, 0 on SQLite.
+    /// The writing transaction on Postgres, or a later one that its subject was written by before; 0 on SQLite.
     pub tx: i64,
     pub n: i64,
 }
@@ -292,6 +310,26 @@ pub struct Placed {
     pub kind: String,
     pub object_id: Uuid,
     pub created_at: i64,
+}
+
+impl Placed {
+    pub fn place(&self) -> Position {
+        Position {
+            tx: self.tx,
+            n: self.n,
+        }
+    }
+}
+
+/// A place in the whole log before all that begins to be written once this transaction has ended, and after all that was
+/// written when it began.
+pub async fn here(tx: &Tx<'_>) -> Result<Position> {
+    let text = match tx.backend() {
+        DbBackend::Sqlite => "SELECT 0 AS tx, COALESCE(MAX(n), 0) AS n FROM events",
+        _ => "SELECT pg_current_xact_id()::text::bigint AS tx, 9223372036854775807 AS n",
+    };
+    let place = Position::find_by_statement(sql(tx.backend(), text, [])).one(tx).await?;
+    place.ok_or_else(|| Error::internal("the log has no place"))
 }
 
 /// As [`read`], in the middle of a transaction and with places to go on from.

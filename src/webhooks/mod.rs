@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Kind, Result},
     event::EventKind,
-    gate::{Operation, Permit, Tx, rules::names},
+    gate::{Operation, Permit, Tx, log, rules::names},
     text::Checks,
 };
 
@@ -276,6 +276,7 @@ impl Operation for Create {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<webhook::Model> {
         tx.hold_member(self.member).await?;
+        let since = log::here(tx).await?;
         let row = webhook::Model {
             id: self.id,
             member_id: self.member,
@@ -288,6 +289,8 @@ impl Operation for Create {
             is_active: true,
             deactivated_reason: None,
             failing_since: None,
+            since_tx: since.tx,
+            since_n: since.n,
             created_at: tx.now(),
         };
         store::insert(tx, row).await

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use entity::{delivery, webhook};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryResult};
 use uuid::Uuid;
@@ -134,24 +136,33 @@ pub async fn own(tx: &Tx<'_>, id: Uuid, member: Uuid) -> Result<webhook::Model> 
     found.ok_or_else(|| Error::not_found("webhook"))
 }
 
+/// Holds a webhook until the end of the transaction. Everyone does before they change its deliveries, so that no two wait
+/// for each other. SQLite has one writer anyway.
+pub async fn hold(tx: &Tx<'_>, id: Uuid) -> Result<()> {
+    if tx.backend() == DbBackend::Postgres {
+        let text = "SELECT 1 FROM webhooks WHERE id = ? FOR NO KEY UPDATE";
+        tx.execute(text, [id.into()]).await?;
+    }
+    Ok(())
+}
+
 /// A delivery to the member's webhook, held until the end of the transaction, and whether the webhook is active.
 ///
 /// # Errors
 ///
 /// `NOT_FOUND`.
 pub async fn own_delivery(tx: &Tx<'_>, id: Uuid, member: Uuid) -> Result<(delivery::Model, bool)> {
+    let not_found = || Error::not_found("delivery");
     let text = format!(
-        "SELECT d.*, w.is_active FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
-         WHERE d.id = ? AND w.member_id = ?{}",
-        held(tx, "d")
+        "SELECT * FROM webhooks WHERE id = (SELECT webhook_id FROM deliveries WHERE id = ?) AND member_id = ?{}",
+        held(tx, "webhooks")
     );
     let statement = sql(tx.backend(), &text, [id.into(), member.into()]);
-    let row = tx.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::not_found("delivery"))?;
-    Ok((
-        delivery::Model::from_query_result(&row, "")?,
-        row.try_get("", "is_active")?,
-    ))
+    let webhook = webhook::Entity::find().from_raw_sql(statement).one(tx).await?;
+    let webhook = webhook.ok_or_else(not_found)?;
+    let text = format!("SELECT * FROM deliveries WHERE id = ?{}", held(tx, "deliveries"));
+    let found = delivery::Entity::find().from_raw_sql(sql(tx.backend(), &text, [id.into()]));
+    Ok((found.one(tx).await?.ok_or_else(not_found)?, webhook.is_active))
 }
 
 async fn one(tx: &Tx<'_>, id: Uuid) -> Result<delivery::Model> {
@@ -233,22 +244,45 @@ pub async fn set_dispatched(tx: &Tx<'_>, place: Position) -> Result<()> {
 pub struct Listening {
     pub id: Uuid,
     pub events: Vec<EventKind>,
-    pub created_at: i64,
+    /// After this place in the log.
+    pub since: Position,
 }
 
 /// All that are active.
 pub async fn listening(tx: &Tx<'_>) -> Result<Vec<Listening>> {
-    let text = "SELECT id, events, created_at FROM webhooks WHERE is_active";
+    let text = "SELECT id, events, since_tx, since_n FROM webhooks WHERE is_active";
     let rows = tx.query_all_raw(sql(tx.backend(), text, [])).await?;
     let listening = |row: &QueryResult| {
         let events: String = row.try_get_by_index(1)?;
         Ok(Listening {
             id: row.try_get_by_index(0)?,
             events: events.split(' ').filter_map(|name| name.parse().ok()).collect(),
-            created_at: row.try_get_by_index(2)?,
+            since: Position {
+                tx: row.try_get_by_index(2)?,
+                n: row.try_get_by_index(3)?,
+            },
         })
     };
     Ok(rows.iter().map(listening).collect::<Result<_, DbErr>>()?)
+}
+
+/// Of these webhooks those that are still active. They stay so until the end of the transaction.
+pub async fn hold_active(tx: &Tx<'_>, ids: HashSet<Uuid>) -> Result<HashSet<Uuid>> {
+    if ids.is_empty() || tx.backend() == DbBackend::Sqlite {
+        return Ok(ids);
+    }
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let text = format!(
+        "SELECT id FROM webhooks WHERE is_active AND {} ORDER BY id FOR SHARE",
+        any_uuid(tx.backend(), "id")
+    );
+    let rows = tx
+        .query_all_raw(sql(tx.backend(), &text, [uuids(tx.backend(), &ids)]))
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| row.try_get_by_index(0))
+        .collect::<Result<_, DbErr>>()?)
 }
 
 /// An event that a webhook is to be told of.
@@ -297,8 +331,8 @@ pub async fn insert_all(tx: &Tx<'_>, all: &[ToTell<'_>], now: i64) -> Result<()>
 
 /// Takes deliveries that are due for `lease`, until it runs out, but none to `busy` hosts.
 ///
-/// Due is what is pending and has no earlier event of its webhook and subject before it that is pending and was tried
-/// less than three times.
+/// Due is what is pending, of a webhook that is active, and has no earlier event of its webhook and subject before it that
+/// is pending and was tried less than three times. Test events are sent to webhooks that are not active too.
 pub async fn claim(
     tx: &Tx<'_>,
     lease: Uuid,
@@ -312,20 +346,31 @@ pub async fn claim(
         DbBackend::Postgres => " FOR UPDATE OF d SKIP LOCKED",
         _ => "",
     };
+    // Once and for all: Postgres may run a subquery for each row, and what it has locked and changed does not count
+    // towards its limit then.
     let text = format!(
-        "UPDATE deliveries SET lease = ?, lease_until = ? WHERE id IN (
+        "WITH due AS MATERIALIZED (
              SELECT d.id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
              WHERE d.status = 'pending' AND d.next_attempt_at <= ? AND (d.lease_until IS NULL OR d.lease_until <= ?)
-                 AND NOT ({}) AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id
+                 AND (w.is_active OR d.kind = ?) AND NOT ({})
+                 AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.webhook_id = d.webhook_id
                      AND e.subject_id = d.subject_id AND e.seq < d.seq AND e.status = 'pending'
                      AND e.attempts < {HOLDS_BACK})
-             ORDER BY d.next_attempt_at LIMIT {limit}{skip}) RETURNING *",
+             ORDER BY d.next_attempt_at LIMIT {limit}{skip})
+         UPDATE deliveries SET lease = ?, lease_until = ? WHERE id IN (SELECT id FROM due) RETURNING *",
         any_text(backend, "w.host")
     );
     let statement = sql(
         backend,
         &text,
-        [lease.into(), until.into(), now.into(), now.into(), texts(backend, busy)],
+        [
+            now.into(),
+            now.into(),
+            EventKind::WebhookPing.wire().into(),
+            texts(backend, busy),
+            lease.into(),
+            until.into(),
+        ],
     );
     Ok(delivery::Entity::find().from_raw_sql(statement).all(tx).await?)
 }
@@ -359,7 +404,8 @@ pub struct Attempt {
     pub lease: Uuid,
     pub status: DeliveryStatus,
     pub next_attempt_at: Option<i64>,
-    pub body: String,
+    /// None where none could be made: what was sent before stays.
+    pub body: Option<String>,
     pub response_status: Option<i32>,
     pub response_body: String,
     pub error: Option<String>,
@@ -371,12 +417,12 @@ pub async fn record(tx: &Tx<'_>, attempt: &Attempt, now: i64) -> Result<bool> {
     let changed = tx
         .execute(
             "UPDATE deliveries SET status = ?, attempts = attempts + 1, next_attempt_at = ?, lease = NULL,
-                 lease_until = NULL, body = ?, response_status = ?, response_body = ?, error = ?, done_at = ?
+                 lease_until = NULL, body = COALESCE(?, body), response_status = ?, response_body = ?, error = ?, done_at = ?
              WHERE id = ? AND lease = ? AND status = 'pending'",
             [
                 attempt.status.wire().into(),
                 attempt.next_attempt_at.into(),
-                attempt.body.as_str().into(),
+                attempt.body.clone().into(),
                 attempt.response_status.into(),
                 attempt.response_body.as_str().into(),
                 attempt.error.clone().into(),
@@ -391,8 +437,9 @@ pub async fn record(tx: &Tx<'_>, attempt: &Attempt, now: i64) -> Result<bool> {
 
 /// Drops a delivery whose owner may not see the event any more: as if it had never been, or given up where it was tried.
 pub async fn drop_unseen(tx: &Tx<'_>, id: Uuid, lease: Uuid, now: i64) -> Result<()> {
+    // One that is sent again at its owner's wish was tried before, and has a body of then.
     tx.execute(
-        "DELETE FROM deliveries WHERE id = ? AND lease = ? AND attempts = 0",
+        "DELETE FROM deliveries WHERE id = ? AND lease = ? AND attempts = 0 AND body IS NULL",
         [id.into(), lease.into()],
     )
     .await?;

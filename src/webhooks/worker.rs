@@ -15,7 +15,10 @@ use std::{
 use bytes::Bytes;
 use entity::{delivery, webhook};
 use serde_json::json;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -43,6 +46,10 @@ const AT_ONCE: usize = 64;
 const AT_ONCE_TO_ONE_HOST: usize = 4;
 /// For how long a delivery is taken. An attempt takes half of it at most. Source: the protocol, Webhooks.
 const LEASE: i64 = 30 * time::SECOND;
+/// How long after it was taken a delivery is sent at the latest: the attempt itself takes 15 s, and then it is recorded.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
+/// How long after it failed to record an attempt that is tried again.
+const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How often it is looked for work although nobody rang, and with the doorbell away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_WITHOUT_BELL: Duration = Duration::from_millis(250);
@@ -89,9 +96,8 @@ impl Worker {
     pub async fn run(self, draining: CancellationToken) {
         let mut bell = self.0.gate.doorbell().listen();
         while !draining.is_cancelled() {
-            match self.start_due(time::now()).await {
-                // There may be more.
-                Ok(started) if started > 0 => continue,
+            match self.start_due(time::now).await {
+                Ok(found) if found.is_more() => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(?error, "webhooks are not delivered"),
             }
@@ -117,24 +123,29 @@ impl Worker {
     pub async fn run_once(&self, now: i64) -> Result<usize> {
         let mut attempts = 0;
         loop {
-            let started = self.start_due(now).await?;
+            let found = self.start_due(|| now).await?;
             while self.0.sending.load(Ordering::Acquire) > 0 {
                 self.0.done.notified().await;
             }
-            if started == 0 {
+            attempts += found.started;
+            if !found.is_more() {
                 return Ok(attempts);
             }
-            attempts += started;
         }
     }
 
-    /// Makes deliveries of events, and starts what is due and has a place; how much of both there was.
-    async fn start_due(&self, now: i64) -> Result<usize> {
-        while self.0.permit.write(Dispatch { now }).await? == PAGE as usize {}
+    /// Makes deliveries of some events, and starts what is due and has a place. The clock is asked when a lease begins:
+    /// what comes before may take long.
+    async fn start_due(&self, clock: impl Fn() -> i64) -> Result<Found> {
+        let mut found = Found {
+            events: self.0.permit.write(Dispatch { now: clock() }).await?,
+            started: 0,
+        };
         let free = AT_ONCE.saturating_sub(self.0.sending.load(Ordering::Acquire));
         if free == 0 {
-            return Ok(0);
+            return Ok(found);
         }
+        let (now, taken_at) = (clock(), Instant::now());
         let lease = Uuid::new_v4();
         let claim = Claim {
             lease,
@@ -144,13 +155,12 @@ impl Worker {
         };
         let claimed = self.0.permit.write(claim).await?;
         if claimed.is_empty() {
-            return Ok(0);
+            return Ok(found);
         }
         let ids: Vec<Uuid> = claimed.iter().map(|delivery| delivery.webhook_id).collect();
         let webhooks = store::by_ids(&self.0.permit, &ids).await?;
         let webhooks: HashMap<Uuid, Arc<webhook::Model>> =
             webhooks.into_iter().map(|row| (row.id, Arc::new(row))).collect();
-        let mut started = 0;
         let mut given_back = Vec::new();
         for delivery in claimed {
             // One that was deleted meanwhile has taken its deliveries along.
@@ -161,10 +171,10 @@ impl Worker {
                 given_back.push(delivery.id);
                 continue;
             };
-            started += 1;
+            found.started += 1;
             let (worker, webhook) = (self.clone(), webhook.clone());
             self.0.tasks.spawn(async move {
-                if let Err(error) = worker.attempt(&delivery, &webhook, now).await {
+                if let Err(error) = worker.attempt(&delivery, &webhook, now, taken_at).await {
                     // It is sent again when its lease runs out.
                     tracing::warn!(?error, "an attempt to deliver was not recorded");
                 }
@@ -175,7 +185,7 @@ impl Worker {
             let ids = given_back;
             self.0.permit.write(Release { lease, ids }).await?;
         }
-        Ok(started)
+        Ok(found)
     }
 
     fn hosts(&self) -> MutexGuard<'_, HashMap<String, usize>> {
@@ -202,25 +212,55 @@ impl Worker {
         })
     }
 
-    /// One attempt, with no transaction open while it is sent.
-    async fn attempt(&self, delivery: &delivery::Model, webhook: &webhook::Model, now: i64) -> Result<()> {
-        let Some(body) = self.body(delivery, webhook).await? else {
-            metrics::counter!(ATTEMPTS, "outcome" => "unseen").increment(1);
-            let (id, lease) = (delivery.id, delivery.lease.unwrap_or_default());
-            return self.0.permit.write(DropUnseen { id, lease, now }).await;
+    /// One attempt, with no transaction open while it is sent, of what was taken at `taken_at`, which is `now`.
+    async fn attempt(
+        &self,
+        delivery: &delivery::Model,
+        webhook: &webhook::Model,
+        now: i64,
+        taken_at: Instant,
+    ) -> Result<()> {
+        let (id, lease) = (delivery.id, delivery.lease.unwrap_or_default());
+        let made = match self.body(delivery, webhook).await {
+            Ok(Some(body)) => self
+                .headers(delivery, webhook, &body, now)
+                .map(|headers| (body, headers)),
+            Ok(None) => {
+                metrics::counter!(ATTEMPTS, "outcome" => "unseen").increment(1);
+                return self.0.permit.write(DropUnseen { id, lease, now }).await;
+            }
+            Err(error) if error.kind() == Kind::Unavailable => return Err(error),
+            Err(error) => Err(error),
         };
+        // Another node takes what was held for too long: it is not sent by both.
+        if taken_at.elapsed() > SENT_WITHIN {
+            tracing::warn!("a delivery took too long to be made, and is taken again");
+            return self.0.permit.write(Release { lease, ids: vec![id] }).await;
+        }
         if delivery.attempts == 0 {
             let waited = (now - delivery.happened_at).max(0) as f64 / 1_000.0;
             metrics::histogram!(QUEUE_AGE).record(waited);
         }
-        let answered = self.send(delivery, webhook, &body, now).await?;
-        let outcome = Outcome::of(delivery, &answered, now, rand::random());
+        let (is_sent, body, answered) = match made {
+            Ok((body, headers)) => {
+                let answered = self.send(webhook, &headers, &body).await;
+                (true, Some(body), answered)
+            }
+            Err(error) => {
+                tracing::error!(?error, "a delivery cannot be made");
+                (false, None, Answered::default())
+            }
+        };
+        let mut outcome = Outcome::of(delivery, &answered, now, rand::random());
+        if !is_sent {
+            outcome.error = Some("the server could not make it".to_owned());
+        }
         metrics::counter!(ATTEMPTS, "outcome" => outcome.status_word()).increment(1);
         let record = Record {
             attempt: Attempt {
-                delivery: delivery.id,
+                delivery: id,
                 webhook: delivery.webhook_id,
-                lease: delivery.lease.unwrap_or_default(),
+                lease,
                 status: outcome.status,
                 next_attempt_at: outcome.next_attempt_at,
                 body,
@@ -228,10 +268,25 @@ impl Worker {
                 response_body: answered.body,
                 error: outcome.error,
             },
+            is_sent,
             is_gone: answered.status == Some(410),
             now,
         };
-        self.0.permit.write(record).await
+        self.record(record, taken_at).await
+    }
+
+    /// Records an attempt. What is not recorded is sent twice: it is tried for as long as the lease is.
+    async fn record(&self, record: Record, taken_at: Instant) -> Result<()> {
+        let lease = Duration::from_millis(LEASE.unsigned_abs());
+        loop {
+            match self.0.permit.write(record.clone()).await {
+                Err(error) if taken_at.elapsed() < lease => {
+                    tracing::warn!(?error, "an attempt to deliver is not recorded yet");
+                    sleep(RECORD_AGAIN_AFTER).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// What is sent: the event's object as it is now and as the webhook's owner may see it. None where they may not.
@@ -264,13 +319,13 @@ impl Worker {
         Ok(Some(body.to_string()))
     }
 
-    async fn send(
+    fn headers(
         &self,
         delivery: &delivery::Model,
         webhook: &webhook::Model,
         body: &str,
         now: i64,
-    ) -> Result<Answered> {
+    ) -> Result<[(&'static str, String); 4]> {
         let context = webhook.id.as_bytes();
         let open = |sealed: &[u8]| {
             let text = self.0.seal.open_sealed(context, sealed)?;
@@ -285,7 +340,7 @@ impl Worker {
         let secrets: Vec<&Secret> = secrets.iter().collect();
         let id = IdKind::Event.encode(delivery.event_id);
         let timestamp = now / time::SECOND;
-        let headers = [
+        Ok([
             ("content-type", "application/json".to_owned()),
             (
                 "webhook-signature",
@@ -293,17 +348,33 @@ impl Worker {
             ),
             ("webhook-id", id),
             ("webhook-timestamp", timestamp.to_string()),
-        ];
+        ])
+    }
+
+    async fn send(&self, webhook: &webhook::Model, headers: &[(&'static str, String)], body: &str) -> Answered {
         // Rules may have become stricter since it was made.
         match self.0.outgoing.check(&webhook.url) {
-            Ok(url) => Ok(self.0.outgoing.post(&url, &headers, Bytes::from(body.to_owned())).await),
-            Err(why) => Ok(Answered {
-                status: None,
-                retry_after: None,
-                body: String::new(),
+            Ok(url) => self.0.outgoing.post(&url, headers, Bytes::from(body.to_owned())).await,
+            Err(why) => Answered {
                 error: Some(format!("the URL {why}")),
-            }),
+                ..Answered::default()
+            },
         }
+    }
+}
+
+/// What there was to do.
+struct Found {
+    /// How many events have become deliveries.
+    events: usize,
+    /// How many attempts have begun.
+    started: usize,
+}
+
+impl Found {
+    /// Whether there may be more.
+    fn is_more(&self) -> bool {
+        self.started > 0 || self.events == PAGE as usize
     }
 }
 
@@ -399,15 +470,18 @@ impl Operation for Dispatch {
             let Ok(kind) = event.kind.parse::<EventKind>() else {
                 continue;
             };
-            let listen =
-                |webhook: &&store::Listening| webhook.events.contains(&kind) && webhook.created_at <= event.created_at;
+            let place = event.place();
+            let listen = |webhook: &&store::Listening| webhook.events.contains(&kind) && webhook.since < place;
             to_tell.extend(listening.iter().filter(listen).map(|webhook| store::ToTell {
                 webhook: webhook.id,
                 event,
             }));
         }
+        let told = to_tell.iter().map(|told| told.webhook).collect();
+        let active = store::hold_active(tx, told).await?;
+        to_tell.retain(|told| active.contains(&told.webhook));
         store::insert_all(tx, &to_tell, self.now).await?;
-        store::set_dispatched(tx, log::Position { tx: last.tx, n: last.n }).await?;
+        store::set_dispatched(tx, last.place()).await?;
         Ok(events.len())
     }
 }
@@ -455,8 +529,11 @@ impl Operation for DropUnseen {
 }
 
 /// Records an attempt, and what it means for the webhook.
+#[derive(Clone)]
 struct Record {
     attempt: Attempt,
+    /// Whether the receiver had a chance.
+    is_sent: bool,
     is_gone: bool,
     now: i64,
 }
@@ -466,6 +543,7 @@ impl Operation for Record {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
         let webhook = self.attempt.webhook;
+        store::hold(tx, webhook).await?;
         if !store::record(tx, &self.attempt, self.now).await? {
             tracing::info!("a delivery was taken over before its attempt was recorded");
             return Ok(());
@@ -475,6 +553,9 @@ impl Operation for Record {
         }
         if self.is_gone {
             return store::deactivate(tx, webhook, "the receiver answered 410: it is gone").await;
+        }
+        if !self.is_sent {
+            return Ok(());
         }
         let since = store::failing_since(tx, webhook, self.now).await?;
         if since.is_some_and(|since| schedule::is_given_up(self.now, since)) {
@@ -505,3 +586,6 @@ impl Operation for Expire {
         store::expire(tx, self.now).await
     }
 }
+
+#[cfg(test)]
+mod tests;

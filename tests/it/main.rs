@@ -36,4 +36,5 @@ mod statements;
 mod triggers;
 mod trimming;
 mod upstream;
+mod webhook_storm;
 mod xp;
