@@ -237,12 +237,13 @@ impl Worker {
     /// What is sent: the event's object as it is now and as the webhook's owner may see it. None where they may not.
     async fn body(&self, delivery: &delivery::Model, webhook: &webhook::Model) -> Result<Option<String>> {
         let kind: EventKind = delivery.kind.parse().map_err(crate::error::Error::internal)?;
+        // Nothing is sent for one who is banned, no test event either.
+        let Some(permit) = self.0.gate.reading_for(webhook.member_id).await? else {
+            return Ok(None);
+        };
         let data = match kind {
             EventKind::WebhookPing => json!({}),
             kind => {
-                let Some(permit) = self.0.gate.reading_for(webhook.member_id).await? else {
-                    return Ok(None);
-                };
                 let seen = async {
                     crate::events::by_id(&permit, delivery.event_id).await?;
                     self.0.render.data(&permit, kind, delivery.object_id).await
@@ -287,7 +288,10 @@ impl Worker {
         let timestamp = now / time::SECOND;
         let headers = [
             ("content-type", "application/json".to_owned()),
-            ("webhook-signature", signature(&secrets, &id, timestamp, body.as_bytes())),
+            (
+                "webhook-signature",
+                signature(&secrets, &id, timestamp, body.as_bytes()),
+            ),
             ("webhook-id", id),
             ("webhook-timestamp", timestamp.to_string()),
         ];
@@ -395,9 +399,8 @@ impl Operation for Dispatch {
             let Ok(kind) = event.kind.parse::<EventKind>() else {
                 continue;
             };
-            let listen = |webhook: &&store::Listening| {
-                webhook.events.contains(&kind) && webhook.created_at <= event.created_at
-            };
+            let listen =
+                |webhook: &&store::Listening| webhook.events.contains(&kind) && webhook.created_at <= event.created_at;
             to_tell.extend(listening.iter().filter(listen).map(|webhook| store::ToTell {
                 webhook: webhook.id,
                 event,
