@@ -31,7 +31,7 @@ use crate::{
     error::{Kind, Result},
     event::EventKind,
     events::Render,
-    gate::{Gate, Operation, Permit, System, Tx, log},
+    gate::{Gate, Operation, Permit, System, Tx, counted_as, log},
     id::IdKind,
     time,
 };
@@ -163,13 +163,13 @@ impl Worker {
             };
             started += 1;
             let (worker, webhook) = (self.clone(), webhook.clone());
-            self.0.tasks.spawn(async move {
+            self.0.tasks.spawn(counted_as("webhooks", async move {
                 if let Err(error) = worker.attempt(&delivery, &webhook, now).await {
                     // It is sent again when its lease runs out.
                     tracing::warn!(?error, "an attempt to deliver was not recorded");
                 }
                 drop(place);
-            });
+            }));
         }
         if !given_back.is_empty() {
             let ids = given_back;
