@@ -157,10 +157,7 @@ impl Webhooks {
 
     fn check_url(&self, checks: &mut Checks, text: &str) -> Option<url::Url> {
         checks.url("url", text);
-        self.outgoing
-            .check(text)
-            .map_err(|why| checks.refuse("url", why))
-            .ok()
+        self.outgoing.check(text).map_err(|why| checks.refuse("url", why)).ok()
     }
 }
 
@@ -168,7 +165,10 @@ fn check_events(checks: &mut Checks, events: &[EventKind]) -> Vec<EventKind> {
     let mut once: Vec<EventKind> = Vec::new();
     for event in events {
         if *event == EventKind::WebhookPing {
-            checks.refuse("events", "must not have webhook.ping, which is sent by pingWebhook alone");
+            checks.refuse(
+                "events",
+                "must not have webhook.ping, which is sent by pingWebhook alone",
+            );
         }
         if !once.contains(event) {
             once.push(*event);

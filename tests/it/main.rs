@@ -38,5 +38,6 @@ mod triggers;
 mod upstream;
 mod webhook_deliveries;
 mod webhook_owners;
+mod webhook_secrets;
 mod webhooks;
 mod xp;

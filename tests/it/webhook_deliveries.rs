@@ -28,7 +28,8 @@ pub async fn make_due(server: &Server) {
     .await;
 }
 
-async fn number(server: &Server, sql: &str) -> i64 {
+/// The one number that a query finds.
+pub async fn number(server: &Server, sql: &str) -> i64 {
     let database = server.place.database().await;
     let statement = Statement::from_string(database.get_database_backend(), sql);
     let row = database.query_one_raw(statement).await.unwrap().unwrap();

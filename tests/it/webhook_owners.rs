@@ -8,7 +8,7 @@ use crate::{
     clients::say,
     harness::{Caller, Place, Server, eventually},
     receiver::Receiver,
-    webhook_deliveries::{make_due, newest},
+    webhook_deliveries::{make_due, newest, number},
     webhooks::{deliveries, hook, is, path, server},
 };
 
@@ -168,15 +168,7 @@ async fn nothing_is_sent_for_one_who_is_banned() {
     let reinstate = "mutation { reinstateMember(username: \"alice\", input: { reason: \"r\" }) { user { id } } }";
     let mut all = Vec::new();
     eventually("both are dropped", async || {
-        let pending = "SELECT count(*) FROM deliveries WHERE status = 'pending'";
-        let database = server.place.database().await;
-        let statement =
-            sea_orm::Statement::from_string(sea_orm::ConnectionTrait::get_database_backend(&database), pending);
-        let row = sea_orm::ConnectionTrait::query_one_raw(&database, statement)
-            .await
-            .unwrap()
-            .unwrap();
-        row.try_get_by_index::<i64>(0).unwrap() == 0
+        number(&server, "SELECT count(*) FROM deliveries WHERE status = 'pending'").await == 0
     })
     .await;
     admin.data(reinstate, json!({})).await;
