@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use entity::member;
+use entity::{delivery, member};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::{
     ai, chat,
     error::{Error, Result},
     gate::{Gate, Permit, System, Unchecked},
-    profiles, triggers,
+    profiles, triggers, webhooks,
 };
 
 /// The loaders of a node.
@@ -28,6 +28,8 @@ pub struct Loaders {
     active_triggers: Batches<Uuid, Vec<Unchecked<triggers::View>>>,
     messages: Batches<Uuid, Unchecked<Arc<chat::View>>>,
     said: Batches<Uuid, Unchecked<Arc<Vec<ai::Said>>>>,
+    webhook_health: Batches<Uuid, Unchecked<webhooks::Health>>,
+    deliveries: Batches<webhooks::Part, Unchecked<Vec<delivery::Model>>>,
 }
 
 impl Loaders {
@@ -40,6 +42,8 @@ impl Loaders {
             active_triggers: Batches::new(load_active, &permit),
             messages: Batches::new(load_messages, &permit),
             said: Batches::new(load_said, &permit),
+            webhook_health: Batches::new(load_webhook_health, &permit),
+            deliveries: Batches::new(load_deliveries, &permit),
         }
     }
 
@@ -59,6 +63,16 @@ impl Loaders {
     /// What was said in a session, first said first.
     pub async fn said(&self, session: Uuid) -> Result<Option<Unchecked<Arc<Vec<ai::Said>>>>> {
         self.said.load(session).await
+    }
+
+    /// How a webhook is doing; none where it has no deliveries.
+    pub async fn webhook_health(&self, webhook: Uuid) -> Result<Option<Unchecked<webhooks::Health>>> {
+        self.webhook_health.load(webhook).await
+    }
+
+    /// A part of a webhook's deliveries, newest first; none where it is empty.
+    pub async fn deliveries(&self, part: webhooks::Part) -> Result<Option<Unchecked<Vec<delivery::Model>>>> {
+        self.deliveries.load(part).await
     }
 
     pub async fn message(&self, id: Uuid) -> Result<Option<Unchecked<Arc<chat::View>>>> {
@@ -206,6 +220,25 @@ async fn load_said(permit: Permit, sessions: Vec<Uuid>) -> Result<HashMap<Uuid, 
     Ok(said
         .into_iter()
         .map(|(session, turns)| (session, Unchecked::new(Arc::new(turns))))
+        .collect())
+}
+
+async fn load_webhook_health(permit: Permit, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Unchecked<webhooks::Health>>> {
+    let health = webhooks::load_health(&permit, &ids).await?;
+    Ok(health
+        .into_iter()
+        .map(|(id, health)| (id, Unchecked::new(health)))
+        .collect())
+}
+
+async fn load_deliveries(
+    permit: Permit,
+    parts: Vec<webhooks::Part>,
+) -> Result<HashMap<webhooks::Part, Unchecked<Vec<delivery::Model>>>> {
+    let rows = webhooks::load_deliveries(&permit, &parts).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(part, rows)| (part, Unchecked::new(rows)))
         .collect())
 }
 

@@ -131,8 +131,7 @@ async fn postgres(url: &SecretString, connections: u32, access: Access) -> Resul
 async fn connect(options: ConnectOptions) -> Result<DatabaseConnection> {
     let mut connection = sea_orm::Database::connect(options).await?;
     connection.set_metric_callback(|_| {
-        let work = WORK.try_with(|work| *work).unwrap_or("requests");
-        metrics::counter!(STATEMENTS, "work" => work).increment(1);
+        metrics::counter!(STATEMENTS, "work" => work()).increment(1);
     });
     Ok(connection)
 }
@@ -140,6 +139,11 @@ async fn connect(options: ConnectOptions) -> Result<DatabaseConnection> {
 /// Runs a task of the node's own, whose statements are counted apart from those of requests.
 pub async fn counted_as<F: Future>(work: &'static str, task: F) -> F::Output {
     WORK.scope(work, task).await
+}
+
+/// What the statements of the task that runs now are counted as.
+pub(super) fn work() -> &'static str {
+    WORK.try_with(|work| *work).unwrap_or("requests")
 }
 
 async fn migrate(connection: &DatabaseConnection) -> Result<()> {

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    db::{Db, sql},
+    db::{Db, counted_as, sql, work},
     log::{self, Happened},
 };
 use crate::{
@@ -213,6 +213,7 @@ impl Writer {
                 let (reply, answer) = oneshot::channel();
                 let job = Box::new(Queued {
                     operation,
+                    work: work(),
                     outcome: None,
                     reply,
                 });
@@ -222,7 +223,8 @@ impl Writer {
             Writer::Alone(connection, after) => {
                 let (connection, after) = (connection.clone(), after.clone());
                 // A task of its own: the operation is whole or not at all, also when its caller goes away.
-                let written = tokio::spawn(async move { write_alone(&connection, &operation, &after).await });
+                let written = async move { write_alone(&connection, &operation, &after).await };
+                let written = tokio::spawn(counted_as(work(), written));
                 written.await.map_err(Error::internal)?
             }
         }
@@ -249,6 +251,8 @@ impl std::fmt::Debug for dyn Job {
 
 struct Queued<O: Operation> {
     operation: O,
+    /// What its statements are counted as.
+    work: &'static str,
     outcome: Option<Result<O::Output>>,
     reply: oneshot::Sender<Result<O::Output>>,
 }
@@ -261,7 +265,7 @@ impl<O: Operation> Job for Queued<O> {
                 now: time::now(),
                 happened: Vec::new(),
             };
-            let outcome = self.operation.run(&mut tx).await;
+            let outcome = counted_as(self.work, self.operation.run(&mut tx)).await;
             let run = if outcome.is_ok() { Ok(tx.happened) } else { Err(()) };
             self.outcome = Some(outcome);
             run

@@ -9,7 +9,7 @@ use crate::{
     events::graphql::Event,
     gate::Permit,
     graphql::{
-        context::{permit, permit_once},
+        context::{loaders, permit, permit_once},
         page::{self, Entry, connection, no_cursor},
         scalars::{DateTime, Url},
     },
@@ -72,14 +72,15 @@ impl Webhook {
     }
 
     /// How it is doing.
-    async fn health(&self) -> Result<WebhookHealth> {
-        let health = webhooks::health(&self.permit, self.row.id).await?;
+    async fn health(&self, ctx: &Context<'_>) -> Result<WebhookHealth> {
+        let health = webhooks::health(&self.permit, loaders(ctx), &self.row).await?;
         Ok(WebhookHealth::new(&health, &self.row))
     }
 
     /// What was sent and is to be sent, newest first, of the last 30 days.
     async fn deliveries(
         &self,
+        ctx: &Context<'_>,
         #[graphql(desc = "How many at most, 1 to 100.", default = 50)] first: i32,
         #[graphql(desc = "The cursor of the entry to start after.")] after: Option<String>,
     ) -> Result<DeliveryConnection> {
@@ -88,7 +89,7 @@ impl Webhook {
             Some(cursor) => Some(page::reveal(cursor)?.parse().map_err(|_| no_cursor("after"))?),
             None => None,
         };
-        let rows = webhooks::deliveries(&self.permit, self.row.id, start, first as u64 + 1).await?;
+        let rows = webhooks::deliveries(&self.permit, loaders(ctx), &self.row, start, first as u64 + 1).await?;
         let rows = rows.into_iter().map(|row| Delivery::new(row, &self.permit)).collect();
         Ok(DeliveryConnection::forwards(rows, first, after.is_some()))
     }

@@ -1,5 +1,7 @@
 //! Webhooks: events, sent signed to the servers of members, at least once and in order for each subject.
 
+use std::collections::HashMap;
+
 use entity::{delivery, webhook};
 use serde::Serialize;
 use uuid::Uuid;
@@ -7,7 +9,8 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Kind, Result},
     event::EventKind,
-    gate::{Operation, Permit, Tx, log, rules::names},
+    gate::{Operation, Permit, Tx, callers::Caller, log, rules::names},
+    loaders::Loaders,
     text::Checks,
 };
 
@@ -19,7 +22,7 @@ pub mod sign;
 mod store;
 pub mod worker;
 
-pub use store::Health;
+pub use store::{Health, Part};
 
 use outgoing::{Outgoing, host_of};
 use seal::Seal;
@@ -208,19 +211,56 @@ pub async fn delivery(permit: &Permit, id: Uuid) -> Result<delivery::Model> {
     found.ok_or_else(|| Error::not_found("delivery"))
 }
 
-/// Deliveries to a webhook that the caller may see, newest first.
+/// Deliveries to a webhook of the caller's, newest first, from before a place if one is given.
+///
+/// # Errors
+///
+/// `NOT_FOUND` for another's.
 pub async fn deliveries(
     permit: &Permit,
-    webhook: Uuid,
-    after: Option<i64>,
+    loaders: &Loaders,
+    webhook: &webhook::Model,
+    before: Option<i64>,
     limit: u64,
 ) -> Result<Vec<delivery::Model>> {
-    store::deliveries(permit, webhook, after, limit).await
+    let part = Part {
+        webhook: webhook.id,
+        before,
+        limit,
+    };
+    match loaders.deliveries(part).await? {
+        Some(rows) => permit.see(rows, |caller, _| is_own(caller, webhook)),
+        None => Ok(Vec::new()),
+    }
 }
 
-/// How webhooks that the caller may see are doing.
-pub async fn health(permit: &Permit, webhook: Uuid) -> Result<Health> {
-    store::health(permit, webhook).await
+/// How a webhook of the caller's is doing.
+///
+/// # Errors
+///
+/// `NOT_FOUND` for another's.
+pub async fn health(permit: &Permit, loaders: &Loaders, webhook: &webhook::Model) -> Result<Health> {
+    match loaders.webhook_health(webhook.id).await? {
+        Some(health) => permit.see(health, |caller, _| is_own(caller, webhook)),
+        None => Ok(Health::default()),
+    }
+}
+
+fn is_own(caller: &Caller, webhook: &webhook::Model) -> Result<()> {
+    match caller.is(webhook.member_id) {
+        true => Ok(()),
+        false => Err(Error::not_found("webhook")),
+    }
+}
+
+/// Unchecked rows for the loaders.
+pub(crate) async fn load_deliveries(permit: &Permit, parts: &[Part]) -> Result<HashMap<Part, Vec<delivery::Model>>> {
+    store::deliveries(permit, parts).await
+}
+
+/// Unchecked rows for the loaders.
+pub(crate) async fn load_health(permit: &Permit, webhooks: &[Uuid]) -> Result<HashMap<Uuid, Health>> {
+    store::health(permit, webhooks).await
 }
 
 /// Deletes a webhook of the caller's with its deliveries.

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use entity::{delivery, webhook};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryResult};
@@ -40,23 +40,43 @@ pub async fn delivery(permit: &Permit, member: Uuid, id: Uuid) -> Result<Option<
     Ok(found.all(permit.read()).await?.pop())
 }
 
-/// Newest first.
-pub async fn deliveries(
-    permit: &Permit,
-    webhook: Uuid,
-    after: Option<i64>,
-    limit: u64,
-) -> Result<Vec<delivery::Model>> {
-    let text = format!("SELECT * FROM deliveries WHERE webhook_id = ? AND n < ? ORDER BY n DESC LIMIT {limit}");
-    let statement = sql(
-        permit.gate().backend(),
-        &text,
-        [webhook.into(), after.unwrap_or(i64::MAX).into()],
-    );
-    Ok(delivery::Entity::find()
-        .from_raw_sql(statement)
-        .all(permit.read())
-        .await?)
+/// Which of a webhook's deliveries are asked for: so many at most, newest first, from before a place if one is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Part {
+    pub webhook: Uuid,
+    pub before: Option<i64>,
+    pub limit: u64,
+}
+
+/// How many parts are read by one statement.
+const PARTS_AT_ONCE: usize = 100;
+
+/// The deliveries of several parts, newest first in each.
+pub async fn deliveries(permit: &Permit, parts: &[Part]) -> Result<HashMap<Part, Vec<delivery::Model>>> {
+    let backend = permit.gate().backend();
+    let mut found: HashMap<Part, Vec<delivery::Model>> = HashMap::new();
+    for some in parts.chunks(PARTS_AT_ONCE) {
+        // Each by its index, however many deliveries its webhook has.
+        let one = |(place, part): (usize, &Part)| {
+            format!(
+                "SELECT * FROM (SELECT {place} AS part, d.* FROM deliveries d WHERE d.webhook_id = ? AND d.n < ?
+                     ORDER BY d.n DESC LIMIT {}) AS part_{place}",
+                part.limit
+            )
+        };
+        let text: Vec<String> = some.iter().enumerate().map(one).collect();
+        let text = format!("{} ORDER BY part, n DESC", text.join(" UNION ALL "));
+        let values = some
+            .iter()
+            .flat_map(|part| [part.webhook.into(), part.before.unwrap_or(i64::MAX).into()]);
+        for row in permit.read().query_all_raw(sql(backend, &text, values)).await? {
+            let place: i32 = row.try_get("", "part")?;
+            let part = some[usize::try_from(place).map_err(Error::internal)?];
+            let delivery = delivery::Model::from_query_result(&row, "")?;
+            found.entry(part).or_default().push(delivery);
+        }
+    }
+    Ok(found)
 }
 
 /// How a webhook is doing.
@@ -69,20 +89,26 @@ pub struct Health {
     pub last_error: Option<String>,
 }
 
-pub async fn health(permit: &Permit, webhook: Uuid) -> Result<Health> {
-    let statement = sql(
-        permit.gate().backend(),
-        "SELECT COALESCE(SUM(CASE WHEN status = 'delivered' THEN 1 ELSE 0 END), 0) AS delivered,
-             COALESCE(SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END), 0) AS failed,
-             COALESCE(SUM(CASE WHEN status = 'pending' THEN 1 ELSE 0 END), 0) AS pending,
-             MIN(CASE WHEN status = 'pending' THEN next_attempt_at END) AS next_attempt_at,
-             (SELECT error FROM deliveries WHERE webhook_id = ? AND error IS NOT NULL ORDER BY n DESC LIMIT 1)
-                 AS last_error
-         FROM deliveries WHERE webhook_id = ?",
-        [webhook.into(), webhook.into()],
+/// How webhooks that have deliveries are doing.
+pub async fn health(permit: &Permit, webhooks: &[Uuid]) -> Result<HashMap<Uuid, Health>> {
+    let backend = permit.gate().backend();
+    let text = format!(
+        "SELECT d.webhook_id,
+             SUM(CASE WHEN d.status = 'delivered' THEN 1 ELSE 0 END) AS delivered,
+             SUM(CASE WHEN d.status = 'failed' THEN 1 ELSE 0 END) AS failed,
+             SUM(CASE WHEN d.status = 'pending' THEN 1 ELSE 0 END) AS pending,
+             MIN(CASE WHEN d.status = 'pending' THEN d.next_attempt_at END) AS next_attempt_at,
+             (SELECT e.error FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.error IS NOT NULL
+                 ORDER BY e.n DESC LIMIT 1) AS last_error
+         FROM deliveries d WHERE {} GROUP BY d.webhook_id",
+        any_uuid(backend, "d.webhook_id")
     );
-    let found = Health::find_by_statement(statement).one(permit.read()).await?;
-    Ok(found.unwrap_or_default())
+    let rows = permit
+        .read()
+        .query_all_raw(sql(backend, &text, [uuids(backend, webhooks)]))
+        .await?;
+    let health = |row: &QueryResult| Ok((row.try_get("", "webhook_id")?, Health::from_query_result(row, "")?));
+    Ok(rows.iter().map(health).collect::<Result<_, DbErr>>()?)
 }
 
 /// Writes a webhook of a member who is held.

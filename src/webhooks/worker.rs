@@ -34,7 +34,7 @@ use crate::{
     error::{Kind, Result},
     event::EventKind,
     events::Render,
-    gate::{Gate, Operation, Permit, System, Tx, log},
+    gate::{Gate, Operation, Permit, System, Tx, counted_as, log},
     id::IdKind,
     time,
 };
@@ -173,13 +173,13 @@ impl Worker {
             };
             found.started += 1;
             let (worker, webhook) = (self.clone(), webhook.clone());
-            self.0.tasks.spawn(async move {
+            self.0.tasks.spawn(counted_as("webhooks", async move {
                 if let Err(error) = worker.attempt(&delivery, &webhook, now, taken_at).await {
                     // It is sent again when its lease runs out.
                     tracing::warn!(?error, "an attempt to deliver was not recorded");
                 }
                 drop(place);
-            });
+            }));
         }
         if !given_back.is_empty() {
             let ids = given_back;
@@ -292,12 +292,13 @@ impl Worker {
     /// What is sent: the event's object as it is now and as the webhook's owner may see it. None where they may not.
     async fn body(&self, delivery: &delivery::Model, webhook: &webhook::Model) -> Result<Option<String>> {
         let kind: EventKind = delivery.kind.parse().map_err(crate::error::Error::internal)?;
+        // Nothing is sent for one who is banned, no test event either.
+        let Some(permit) = self.0.gate.reading_for(webhook.member_id).await? else {
+            return Ok(None);
+        };
         let data = match kind {
             EventKind::WebhookPing => json!({}),
             kind => {
-                let Some(permit) = self.0.gate.reading_for(webhook.member_id).await? else {
-                    return Ok(None);
-                };
                 let seen = async {
                     crate::events::by_id(&permit, delivery.event_id).await?;
                     self.0.render.data(&permit, kind, delivery.object_id).await

@@ -14,6 +14,8 @@ use crate::{
     avatars,
     harness::{Answer, Caller, PASSWORD, Server, eventually, send},
     openapi::Samples,
+    receiver::Receiver,
+    webhooks,
 };
 
 /// The kinds of callers, in the order of the table's columns.
@@ -82,6 +84,14 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "Viewer.sessions",
         "viewer { sessions { nodes { id } edges { cursor node { id } } pageInfo { endCursor } } }",
+    ),
+    (
+        "Viewer.webhook",
+        "viewer { webhook(id: \"$webhook\") { id health { pending } deliveries { nodes { id } edges { cursor node { id } } } } }",
+    ),
+    (
+        "Viewer.webhooks",
+        "viewer { webhooks { nodes { id } edges { cursor node { id } } pageInfo { endCursor } } }",
     ),
     ("Viewer.apiKeys", "viewer { apiKeys { id } }"),
     ("Viewer.logins", "viewer { logins { id } }"),
@@ -196,6 +206,26 @@ const FIELDS: &[(&str, &str)] = &[
         "Mutation.reinstateMember",
         "reinstateMember(username: \"$subject\", input: { reason: \"r\" }) { user { id } }",
     ),
+    (
+        "Mutation.createWebhook",
+        "createWebhook(input: { url: \"https://example.org/\", events: [MESSAGE_NEW] }) { secret }",
+    ),
+    (
+        "Mutation.updateWebhook",
+        "updateWebhook(id: \"$webhook\", input: { events: [PROFILE_UPDATE] }) { webhook { id } }",
+    ),
+    (
+        "Mutation.deleteWebhook",
+        "deleteWebhook(id: \"$webhook\") { webhook { id } }",
+    ),
+    (
+        "Mutation.pingWebhook",
+        "pingWebhook(id: \"$webhook\") { delivery { id } }",
+    ),
+    (
+        "Mutation.redeliver",
+        "redeliver(deliveryId: \"$delivery\") { delivery { id } }",
+    ),
     // A subscription has no one answer: who may have it is told that by this dialect.
     ("Subscription.messageAdded", "messageAdded { id }"),
     ("Subscription.roomChanged", "roomChanged { __typename }"),
@@ -219,6 +249,8 @@ const NODES: &[(&str, &str)] = &[
     ("Report", "$report"),
     ("AuditEntry", "$entry"),
     ("Session", "$session"),
+    ("Webhook", "$webhook"),
+    ("Delivery", "$delivery"),
 ];
 
 /// The bodies of the routes that need one.
@@ -246,6 +278,11 @@ const BODIES: &[(&str, &str)] = &[
     ("PUT /chat/messages/{messageId}", r#"{"content": "new"}"#),
     ("POST /chat/rooms", r#"{"name": "new$number"}"#),
     ("POST /chat/messages/{messageId}/report", r#"{"reason": "r"}"#),
+    (
+        "POST /webhooks",
+        r#"{"url": "https://example.org/", "events": ["message.new"]}"#,
+    ),
+    ("PUT /webhooks/{webhookId}", r#"{"events": ["profile.update"]}"#),
 ];
 
 /// The value for each parameter of a path.
@@ -257,6 +294,8 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("{messageId}", "$message"),
     ("{room}", "lobby"),
     ("{sessionId}", "$session"),
+    ("{webhookId}", "$webhook"),
+    ("{deliveryId}", "$delivery"),
 ];
 
 fn lookup(table: &'static [(&str, &str)], name: &str) -> &'static str {
@@ -377,6 +416,7 @@ struct Cast<'a> {
     owner: Option<Owner<'a>>,
     others: BTreeMap<&'static str, Caller<'a>>,
     samples: Samples,
+    receiver: Receiver,
 }
 
 struct Owner<'a> {
@@ -415,6 +455,7 @@ impl<'a> Cast<'a> {
             let message = caller.data(send, Value::Null).await["sendMessage"]["message"].take();
             let generate = "mutation { generate(input: { prompt: \"p\" }) { sessionId } }";
             let session = caller.data(generate, Value::Null).await["generate"]["sessionId"].take();
+            let webhook = self.webhook(&caller).await;
             let ordered = self.disorder(&caller).await;
             let keys = [caller.key(&["moderate"]).await, caller.key(&ALL_SCOPES).await];
             let document =
@@ -437,6 +478,7 @@ impl<'a> Cast<'a> {
             let viewer = &data["viewer"];
             values.push(("$trigger", trigger));
             values.extend(ordered);
+            values.extend(webhook);
             for (name, value) in [
                 ("$user", &viewer["user"]["id"]),
                 ("$profile", &viewer["profile"]["id"]),
@@ -453,6 +495,21 @@ impl<'a> Cast<'a> {
             self.owner = Some(Owner { caller, keys, values });
         }
         self.owner.as_ref().unwrap()
+    }
+
+    /// A webhook of the owner's, and a delivery that has ended.
+    async fn webhook(&mut self, owner: &Caller<'a>) -> Vec<(&'static str, String)> {
+        let body = json!({ "url": self.receiver.url("/"), "events": ["trigger.shared"] });
+        let webhook = owner.post("/v1/webhooks", body).await.body;
+        let path = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+        let delivery = owner.post(&format!("{path}/ping"), json!({})).await.body;
+        eventually("the delivery has ended", async || {
+            let deliveries = owner.get(&format!("{path}/deliveries")).await.body;
+            deliveries["deliveries"][0]["status"] == "delivered"
+        })
+        .await;
+        let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
+        vec![("$webhook", id(&webhook)), ("$delivery", id(&delivery))]
     }
 
     /// A member whom the owner has reported and an admin has muted.
@@ -607,7 +664,7 @@ fn cell(answer: &Answer) -> String {
 
 #[tokio::test]
 async fn everything_is_open_to_whom_the_protocol_says_and_to_nobody_else() {
-    let server = Server::start().await;
+    let server = webhooks::server().await;
     let types = Types::parse(include_str!("../../schema.graphql")).unwrap();
     let openapi = server.nobody().get("/v1/openapi.json").await.body;
     let mut cast = Cast {
@@ -617,6 +674,7 @@ async fn everything_is_open_to_whom_the_protocol_says_and_to_nobody_else() {
         owner: None,
         others: BTreeMap::new(),
         samples: Samples::default(),
+        receiver: Receiver::start().await,
     };
     let rows = rows(&types, &openapi);
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap() + 2;

@@ -135,6 +135,47 @@ async fn lists_run_as_many_statements_for_twenty_entries_as_for_two() {
     assert_eq!(statements, [2, 2]);
 }
 
+const WEBHOOKS: &str = "query ($first: Int!) { viewer { webhooks(first: $first) {
+    nodes { url health { successRate lastError } deliveries(first: 2) { nodes { status event { id data } } edges { cursor } } }
+} } }";
+
+#[tokio::test]
+async fn a_list_of_webhooks_takes_as_many_statements_for_ten_as_for_two() {
+    let counted = Counted::start().await;
+    let alice = counted.server.member("alice").await;
+    let hooks = webhooks_of(&alice, 10).await;
+    for hook in &hooks {
+        for _ in 0..3 {
+            let ping = alice.post(&format!("{hook}/ping"), json!({})).await;
+            assert_eq!(ping.status, 200, "{:#}", ping.body);
+        }
+    }
+    let data = alice.data(WEBHOOKS, json!({ "first": 10 })).await;
+    let nodes = data["viewer"]["webhooks"]["nodes"].as_array().unwrap();
+    assert!(
+        nodes
+            .iter()
+            .all(|hook| hook["deliveries"]["nodes"].as_array().unwrap().len() == 2)
+    );
+    assert_eq!(nodes.len(), 10);
+    for first in [2, 10] {
+        let statements = counted.of(&alice, WEBHOOKS, async |_| json!({ "first": first })).await;
+        // A loader asks once for what comes together; what comes a moment later is one more.
+        assert!((3..=5).contains(&statements), "{first}: {statements}");
+    }
+}
+
+/// The paths of a member's new webhooks, which nobody receives.
+async fn webhooks_of(member: &Caller<'_>, count: usize) -> Vec<String> {
+    let mut paths = Vec::new();
+    for _ in 0..count {
+        let body = json!({ "url": "https://webhook.invalid/", "events": ["message.new"] });
+        let made = member.post("/v1/webhooks", body).await;
+        paths.push(format!("/v1/webhooks/{}", made.body["id"].as_str().unwrap()));
+    }
+    paths
+}
+
 const REPORTS: &str = "query ($first: Int!) { reports(first: $first) {
     nodes { content reporter { username role } message { content room { name } author { username } } }
 } }";
@@ -296,6 +337,10 @@ async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
         (
             "createRoom",
             "createRoom(input: { name: \"room-$n\" }) { room { name } }",
+        ),
+        (
+            "createWebhook",
+            "createWebhook(input: { url: \"https://webhook.invalid/\", events: [MESSAGE_NEW] }) { secret }",
         ),
     ] {
         let mut least = u64::MAX;
