@@ -353,6 +353,10 @@ impl Operation for Update {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<webhook::Model> {
         let mut row = store::own(tx, self.id, self.member).await?;
         if let Some((host, url)) = &self.url {
+            if row.url != *url {
+                // Its failures were another address's.
+                row.failing_since = None;
+            }
             (row.host, row.url) = (host.clone(), url.clone());
         }
         if let Some(events) = &self.events {

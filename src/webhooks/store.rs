@@ -433,7 +433,7 @@ pub struct Attempt {
     /// None where none could be made: what was sent before stays.
     pub body: Option<String>,
     pub response_status: Option<i32>,
-    pub response_body: String,
+    pub response_body: Option<String>,
     pub error: Option<String>,
 }
 
@@ -450,7 +450,7 @@ pub async fn record(tx: &Tx<'_>, attempt: &Attempt, now: i64) -> Result<bool> {
                 attempt.next_attempt_at.into(),
                 attempt.body.clone().into(),
                 attempt.response_status.into(),
-                attempt.response_body.as_str().into(),
+                attempt.response_body.clone().into(),
                 attempt.error.clone().into(),
                 done_at.into(),
                 attempt.delivery.into(),

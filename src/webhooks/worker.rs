@@ -251,6 +251,8 @@ impl Worker {
                 (false, None, Answered::default())
             }
         };
+        // The schedule counts from the end of the attempt, to the second.
+        let now = now + i64::try_from(taken_at.elapsed().as_secs()).unwrap_or_default() * time::SECOND;
         let mut outcome = Outcome::of(delivery, &answered, now, rand::random());
         if !is_sent {
             outcome.error = Some("the server could not make it".to_owned());
@@ -265,7 +267,7 @@ impl Worker {
                 next_attempt_at: outcome.next_attempt_at,
                 body,
                 response_status: answered.status.map(i32::from),
-                response_body: answered.body,
+                response_body: answered.status.map(|_| answered.body),
                 error: outcome.error,
             },
             is_sent,
@@ -336,7 +338,8 @@ impl Worker {
         if let Some(old) = &webhook.old_secret
             && webhook.old_secret_until.is_some_and(|until| until > now)
         {
-            secrets.push(open(old)?);
+            // One that cannot be opened, after the key was lost, does not keep the new one from being used.
+            secrets.extend(open(old).ok());
         }
         let secrets: Vec<&Secret> = secrets.iter().collect();
         let id = IdKind::Event.encode(delivery.event_id);
