@@ -340,6 +340,29 @@ async fn one_that_is_gone_is_told_nothing_until_it_is_made_active() {
 }
 
 #[tokio::test]
+async fn one_that_is_switched_off_gives_up_what_waits() {
+    let server = server().await;
+    let alice = server.member("alice").await;
+    let receiver = Receiver::start().await;
+    let hook = hook(&alice, &receiver.url("/"), &["message.new"]).await;
+    receiver.next(Reply::status(500));
+    say(&alice, "lobby", "one").await;
+    newest(&alice, &hook, "a failure", |row| row["attempts"] == 1).await;
+    for is_active in [false, true] {
+        let body = json!({ "isActive": is_active });
+        is(&alice.put(&path(&hook), body).await, 200, "");
+    }
+    make_due(&server).await;
+    say(&alice, "lobby", "two").await;
+    assert_eq!(receiver.one_more(1).await.json()["data"]["content"], "two");
+    let given_up = &deliveries(&alice, &hook).await[1];
+    assert_eq!(
+        (&given_up["status"], &given_up["error"]),
+        (&json!("failed"), &json!("the webhook was switched off"))
+    );
+}
+
+#[tokio::test]
 async fn one_that_fails_holds_back_its_subject_through_three_attempts() {
     let server = server().await;
     let alice = server.member("alice").await;

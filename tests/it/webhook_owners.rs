@@ -3,11 +3,12 @@
 use std::{io::ErrorKind, net::TcpListener};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::{
     clients::say,
     harness::{Caller, Place, Server, eventually},
-    receiver::Receiver,
+    receiver::{Receiver, Reply},
     webhook_deliveries::{make_due, newest, number},
     webhooks::{deliveries, hook, is, path, server},
 };
@@ -189,6 +190,35 @@ async fn nothing_is_sent_for_one_who_is_banned() {
     assert_eq!(receiver.all().len(), 1);
     say(&bob, "lobby", "after").await;
     assert_eq!(receiver.one_more(1).await.json()["data"]["content"], "after");
+}
+
+#[tokio::test]
+async fn no_test_event_is_sent_for_one_who_is_banned() {
+    let server = server().await;
+    let alice = server.member("alice").await;
+    let admin = server.member_with_role("admin", "admin").await;
+    let receiver = Receiver::start().await;
+    let kept = hook(&alice, &receiver.url("/"), &["message.new"]).await;
+    let ping = async || {
+        let answer = alice.post(&format!("{}/ping", path(&kept)), json!({})).await;
+        is(&answer, 200, "");
+    };
+    // As many as go to one host at once, and one that waits for them.
+    let let_go = watch::Sender::new(false);
+    for _ in 0..4 {
+        receiver.next(Reply::held(&let_go));
+        ping().await;
+    }
+    receiver.sent(4).await;
+    ping().await;
+    let ban = "mutation { banMember(username: \"alice\", input: { reason: \"r\" }) { user { id } } }";
+    admin.data(ban, json!({})).await;
+    let_go.send_replace(true);
+    eventually("all are done", async || {
+        number(&server, "SELECT count(*) FROM deliveries WHERE status = 'pending'").await == 0
+    })
+    .await;
+    assert_eq!(receiver.all().len(), 4);
 }
 
 const URL_TEMPLATES: &[&str] = &[
