@@ -270,10 +270,7 @@ pub struct Placed {
 
 impl Placed {
     pub fn place(&self) -> Position {
-        Position {
-            tx: self.tx,
-            n: self.n,
-        }
+        Position { tx: self.tx, n: self.n }
     }
 }
 
