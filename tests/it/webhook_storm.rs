@@ -102,7 +102,7 @@ async fn receive(
     let mut is_taken = true;
     state.arrivals.send_modify(|all| {
         let is_first = !all.iter().any(|arrival| arrival.webhook == webhook && arrival.id == id);
-        is_taken = !(is_first && state.refuses > 0 && sum % state.refuses == 0);
+        is_taken = !(is_first && sum.is_multiple_of(state.refuses));
         all.push(Arrival {
             webhook,
             id,
