@@ -50,6 +50,7 @@ const TABLES: &[&str] = &[
         UNIQUE (webhook_id, event_id)
     )$strict",
     "CREATE INDEX deliveries_by_webhook ON deliveries (webhook_id, n)",
+    "CREATE INDEX deliveries_by_object ON deliveries (object_id)",
     "CREATE INDEX due_deliveries ON deliveries (next_attempt_at) WHERE status = 'pending'",
     "CREATE INDEX pending_deliveries_in_order ON deliveries (webhook_id, subject_id, seq) WHERE status = 'pending'",
     "CREATE INDEX done_deliveries_by_age ON deliveries (done_at) WHERE done_at IS NOT NULL",

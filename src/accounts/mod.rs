@@ -26,7 +26,7 @@ use crate::{
     moderation,
     profiles::avatar,
     text::{Checks, NAME},
-    time, triggers,
+    time, triggers, webhooks,
 };
 
 pub mod graphql;
@@ -400,6 +400,7 @@ impl Operation for Erase {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<(files::Kind, String)>> {
         tx.revoke(self.member).await?;
+        webhooks::forget_all_of(tx, self.member).await?;
         chat::erase(tx, self.member).await?;
         moderation::erase(tx, self.member).await?;
         triggers::withdraw_all_of(tx, self.member).await?;

@@ -22,6 +22,7 @@ use crate::{
     presence::Presence,
     profiles::{DELETED, Seen},
     text::{CHAT_CONTENT, Checks},
+    webhooks,
     words::Words,
 };
 
@@ -460,6 +461,7 @@ impl Operation for Delete {
         tx.emit(EventKind::MessageDelete, self.room, Some(self.caller), self.id)
             .await?;
         store::delete(tx, self.id).await?;
+        webhooks::forget(tx, self.id).await?;
         if !is_own {
             tx.audit(Act {
                 actor: self.caller,

@@ -263,6 +263,16 @@ pub(crate) async fn load_health(permit: &Permit, webhooks: &[Uuid]) -> Result<Ha
     store::health(permit, webhooks).await
 }
 
+/// Takes what was sent of an object out of all deliveries, whose owners may read it: it was deleted.
+pub async fn forget(tx: &Tx<'_>, object: Uuid) -> Result<()> {
+    store::forget(tx, object).await
+}
+
+/// Takes what was sent of a member, their messages and triggers out of all deliveries: their account is being deleted.
+pub async fn forget_all_of(tx: &Tx<'_>, member: Uuid) -> Result<()> {
+    store::forget_all_of(tx, member).await
+}
+
 /// Deletes a webhook of the caller's with its deliveries.
 ///
 /// # Errors
@@ -368,6 +378,9 @@ impl Operation for Update {
         }
         match self.is_active {
             Some(true) if !row.is_active => {
+                // Of what happened meanwhile it is not told.
+                let since = log::here(tx).await?;
+                (row.since_tx, row.since_n) = (since.tx, since.n);
                 row.is_active = true;
                 row.deactivated_reason = None;
                 row.failing_since = None;

@@ -241,6 +241,51 @@ pub async fn give_up(tx: &Tx<'_>, webhook: Uuid, why: &str) -> Result<()> {
     Ok(())
 }
 
+/// What there may be to do for webhooks.
+#[derive(Clone, Copy, Debug, FromQueryResult)]
+pub struct Work {
+    /// Whether a webhook is told of events: 0 or 1.
+    pub listening: i32,
+    /// Whether a delivery is due, as far as its time goes: 0 or 1.
+    pub due: i32,
+}
+
+/// Looks, without writing, whether there is anything to do.
+pub async fn work(permit: &Permit, now: i64) -> Result<Work> {
+    let statement = sql(
+        permit.gate().backend(),
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM webhooks WHERE is_active) THEN 1 ELSE 0 END AS listening,
+             CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE status = 'pending' AND next_attempt_at <= ?)
+                 THEN 1 ELSE 0 END AS due",
+        [now.into()],
+    );
+    let work = Work::find_by_statement(statement).one(permit.read()).await?;
+    work.ok_or_else(|| Error::internal("a statement that gives one row gave none"))
+}
+
+/// Takes what was sent of an object out of all deliveries: it was deleted.
+pub async fn forget(tx: &Tx<'_>, object: Uuid) -> Result<()> {
+    tx.execute(
+        "UPDATE deliveries SET body = NULL WHERE object_id = ? AND body IS NOT NULL",
+        [object.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Takes what was sent of a member, their messages and triggers out of all deliveries: their account is being deleted.
+pub async fn forget_all_of(tx: &Tx<'_>, member: Uuid) -> Result<()> {
+    for objects in [
+        "SELECT id FROM members WHERE id = ?",
+        "SELECT id FROM messages WHERE author_id = ?",
+        "SELECT id FROM triggers WHERE creator_id = ?",
+    ] {
+        let text = format!("UPDATE deliveries SET body = NULL WHERE object_id IN ({objects}) AND body IS NOT NULL");
+        tx.execute(&text, [member.into()]).await?;
+    }
+    Ok(())
+}
+
 /// How far the log has been made into deliveries; none where another node is at it.
 pub async fn dispatched(tx: &Tx<'_>) -> Result<Option<Position>> {
     let text = match tx.backend() {

@@ -50,6 +50,8 @@ const LEASE: i64 = 30 * time::SECOND;
 const SENT_WITHIN: Duration = Duration::from_secs(10);
 /// How long after it failed to record an attempt that is tried again.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How long to wait after somebody rang.
+const TOGETHER: Duration = Duration::from_millis(20);
 /// How often it is looked for work although nobody rang, and with the doorbell away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_WITHOUT_BELL: Duration = Duration::from_millis(250);
@@ -108,7 +110,10 @@ impl Worker {
             tokio::select! {
                 () = draining.cancelled() => {}
                 () = self.0.done.notified() => {}
-                _ = timeout(every, bell.recv()) => {}
+                rung = timeout(every, bell.recv()) => if rung.is_ok() {
+                    // What happens together is dispatched together.
+                    sleep(TOGETHER).await;
+                },
             }
         }
         self.0.tasks.close();
@@ -137,10 +142,15 @@ impl Worker {
     /// Makes deliveries of some events, and starts what is due and has a place. The clock is asked when a lease begins:
     /// what comes before may take long.
     async fn start_due(&self, clock: impl Fn() -> i64) -> Result<Found> {
-        let mut found = Found {
-            events: self.0.permit.write(Dispatch { now: clock() }).await?,
-            started: 0,
-        };
+        // Most of the time there is nothing, and looking costs no turn at the writer.
+        let work = store::work(&self.0.permit, clock()).await?;
+        let mut found = Found { events: 0, started: 0 };
+        if work.listening > 0 {
+            found.events = self.0.permit.write(Dispatch { now: clock() }).await?;
+        }
+        if work.due == 0 && found.events == 0 {
+            return Ok(found);
+        }
         let free = AT_ONCE.saturating_sub(self.0.sending.load(Ordering::Acquire));
         if free == 0 {
             return Ok(found);
@@ -463,11 +473,15 @@ impl Operation for Dispatch {
         let Some(place) = store::dispatched(tx).await? else {
             return Ok(0);
         };
-        let events = log::read_placed(tx, place, PAGE).await?;
+        let listening = store::listening(tx).await?;
+        // Nobody is told of what was before the first of them.
+        let Some(since) = listening.iter().map(|webhook| webhook.since).min() else {
+            return Ok(0);
+        };
+        let events = log::read_placed(tx, place.max(since), PAGE).await?;
         let Some(last) = events.last() else {
             return Ok(0);
         };
-        let listening = store::listening(tx).await?;
         let mut to_tell = Vec::new();
         for event in &events {
             // What is of the inside has a kind that is none.
