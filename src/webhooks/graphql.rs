@@ -173,12 +173,7 @@ impl Delivery {
         let sent = sent.and_then(|body| serde_json::from_str::<serde_json::Value>(body).ok());
         let data = match sent {
             Some(mut body) => Some(body["data"].take()),
-            // A test event has none, and what is over has none any more where its object was deleted.
-            None if self.row.kind == EventKind::WebhookPing.wire()
-                || self.row.status != DeliveryStatus::Pending.wire() =>
-            {
-                Some(serde_json::json!({}))
-            }
+            None if self.row.kind == EventKind::WebhookPing.wire() => Some(serde_json::json!({})),
             None => None,
         };
         Event::of_delivery(row, data, &self.permit)
