@@ -127,6 +127,39 @@ async fn what_the_owner_may_no_longer_see_is_not_sent() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_is_forgotten_in_what_was_sent_too() {
+    let server = server().await;
+    let (alice, bob) = (server.member("alice").await, server.member("bob").await);
+    let receiver = Receiver::start().await;
+    let hook = hook(&alice, &receiver.url("/"), &["message.new"]).await;
+    let messages = [
+        say(&bob, "lobby", "forgotten with the message").await,
+        say(&bob, "lobby", "forgotten with the account").await,
+    ];
+    let mut rows = Vec::new();
+    eventually("both have arrived", async || {
+        rows = deliveries(&alice, &hook).await;
+        rows.len() == 2 && rows.iter().all(|row| row["status"] == "delivered")
+    })
+    .await;
+    let kept = "SELECT count(*) FROM deliveries WHERE body LIKE '%forgotten with%'";
+    assert_eq!(number(&server, kept).await, 2);
+    is(
+        &bob.delete(&format!("/v1/chat/messages/{}", messages[0])).await,
+        200,
+        "",
+    );
+    assert_eq!(number(&server, kept).await, 1);
+    let password = json!({ "password": crate::harness::PASSWORD });
+    is(&bob.post("/v1/me/delete", password).await, 200, "");
+    assert_eq!(number(&server, kept).await, 0);
+    for row in &rows {
+        let (code, data) = data(&alice, row).await;
+        assert_eq!((code.as_str(), &data["content"]), ("", &json!("")), "{data}");
+    }
+}
+
+#[tokio::test]
 async fn what_waits_shows_nothing_that_its_owner_may_not_see() {
     let server = server().await;
     let (alice, carol) = (server.member("alice").await, server.member("carol").await);
