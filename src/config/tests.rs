@@ -92,6 +92,7 @@ fn every_setting_can_come_from_every_source() {
         ("rate_limit_anonymous", "7"),
         ("secret_key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ("webhooks_allow_insecure", "true"),
+        ("log_days", "30"),
         ("metrics_bind", "[::1]:9000"),
         ("word_filter", path),
     ];
@@ -122,6 +123,7 @@ fn every_setting_can_come_from_every_source() {
         rate_limit_anonymous = 0x7
         secret_key = 'MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE='
         webhooks_allow_insecure = true
+        log_days = 30
         metrics_bind = '[::1]:9000'
         word_filter = '{path}'
     "
@@ -151,6 +153,7 @@ fn every_setting_can_come_from_every_source() {
             b"01234567890123456789012345678901"
         );
         assert!(settings.webhooks_allow_insecure);
+        assert_eq!(settings.log_kept, Some(Duration::from_secs(30 * 24 * 60 * 60)));
         assert_eq!(settings.metrics_bind.unwrap().port(), 9000);
         assert!(settings.words.are_in("no spam"));
         assert_eq!(settings.warnings, [""; 0]);
