@@ -427,6 +427,10 @@ async fn nodes_share_budgets_and_failed_logins_over_redis() {
     });
     let answers = join_all(ask).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 60);
+    // Now both nodes have seen that nothing is left, whichever of them was told of the last ones.
+    for caller in [&alice, &alice_on_two] {
+        assert_limited(&caller.get("/v1/me").await);
+    }
     for server in [&one, &two, &one, &two, &one] {
         let answer = server
             .nobody()
