@@ -53,7 +53,7 @@ impl Socket {
         let mut socket = Self::open(caller.server).await;
         socket.send(json!({ "type": "auth", "token": caller.token() })).await;
         assert_eq!(socket.next_of("auth").await["success"], true);
-        socket.next_of("joined").await;
+        socket.until("joined").await;
         socket
     }
 
