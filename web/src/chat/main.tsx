@@ -1,0 +1,2 @@
+import { graphql } from "./gql";
+export const me = graphql(`query Me { viewer { user { username } } }`);
