@@ -25,6 +25,8 @@ pub struct Model {
     /// Whoever works on it holds this, until `lease_until`.
     pub lease: Option<Uuid>,
     pub lease_until: Option<i64>,
+    /// While an earlier one of its webhook and subject has to be tried first.
+    pub is_held: bool,
     /// What was sent last.
     pub body: Option<String>,
     pub response_status: Option<i32>,

@@ -35,6 +35,19 @@ impl From<&str> for Cell {
     }
 }
 
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self(json!(value))
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    /// None is NULL.
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self(serde_json::Value::Null), Into::into)
+    }
+}
+
 impl From<&[u8]> for Cell {
     fn from(bytes: &[u8]) -> Self {
         use std::fmt::Write;
@@ -91,6 +104,13 @@ impl Rows {
         match self.backend {
             DbBackend::Sqlite => format!("(r.value ->> {index})"),
             _ => format!("(r.value ->> {index})::bigint"),
+        }
+    }
+
+    pub fn bool(&self, index: usize) -> String {
+        match self.backend {
+            DbBackend::Sqlite => format!("(r.value ->> {index})"),
+            _ => format!("(r.value ->> {index})::boolean"),
         }
     }
 

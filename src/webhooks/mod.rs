@@ -362,6 +362,7 @@ impl Operation for Update {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<webhook::Model> {
         let mut row = store::own(tx, self.id, self.member).await?;
+        store::call_back(tx, row.id).await?;
         if let Some((host, url)) = &self.url {
             if row.url != *url {
                 // Its failures were another address's.
@@ -444,6 +445,6 @@ impl Operation for Redeliver {
         if !is_active {
             return refuse("the webhook is not active");
         }
-        store::pend_again(tx, row.id).await
+        store::pend_again(tx, &row).await
     }
 }

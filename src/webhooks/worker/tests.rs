@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Mutex};
 
 use axum::{
     Router,
@@ -15,6 +15,8 @@ use crate::{
     boot,
     chat::{Chat, Room},
     config::Settings,
+    event::EventKind,
+    events::Render,
     gate::{self, rules::Role},
     graphql::{
         document::{Documents, LIMITS},
@@ -448,19 +450,16 @@ async fn what_took_too_long_to_make_is_not_sent_but_given_back() {
     let webhook = stage.webhook(receiver.url("a")).await;
     let permit = stage.permit().await;
     webhooks::ping(&permit, webhook.id).await.unwrap();
-    let claim = Claim {
-        lease: Uuid::new_v4(),
-        now: time::now(),
-        busy: Vec::new(),
-        limit: 1,
+    let (lease, now) = (Uuid::new_v4(), time::now());
+    let due = claim::due(&permit, now, 1).await.unwrap();
+    let mut chains = permit.write(Claim { lease, now, due }).await.unwrap();
+    let taken = Taken {
+        webhook: Arc::new(webhook),
+        lease,
+        now,
+        at: Instant::now() - SENT_WITHIN - Duration::from_millis(1),
     };
-    let taken = permit.write(claim).await.unwrap().remove(0);
-    let long_ago = Instant::now() - SENT_WITHIN - Duration::from_millis(1);
-    stage
-        .worker
-        .attempt(&taken, &webhook, time::now(), long_ago)
-        .await
-        .unwrap();
+    stage.worker.deliver(chains.remove(0), &taken).await.unwrap();
     let row = stage.one().await;
     assert_eq!((row.lease, row.attempts, row.status.as_str()), (None, 0, "pending"));
     assert!(receiver.contents().is_empty());
@@ -481,7 +480,6 @@ async fn four_go_to_one_host_at_once() {
     assert_eq!(stage.worker.run_once(time::now()).await.unwrap(), 12);
     assert_eq!(*receiver.state.present.borrow(), (0, AT_ONCE_TO_ONE_HOST));
     assert!(stage.deliveries().await.iter().all(|row| row.status == "delivered"));
-    assert!(stage.worker.hosts().is_empty());
 }
 
 #[tokio::test]
@@ -506,19 +504,94 @@ async fn sixty_four_are_on_their_way_at_once() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_busy_keeps_no_other_however_it_is_spelled() {
+async fn a_host_gets_no_more_at_once_from_many_nodes_than_from_one() {
     let stage = Stage::new().await;
     let webhook = stage.webhook("http://example.test/a".to_owned()).await;
     let permit = stage.permit().await;
-    webhooks::ping(&permit, webhook.id).await.unwrap();
-    let claim = |host: &str| Claim {
+    for _ in 0..2 * AT_ONCE_TO_ONE_HOST {
+        webhooks::ping(&permit, webhook.id).await.unwrap();
+    }
+    let now = time::now();
+    let claim = |due: &[queue::Due], now| Claim {
         lease: Uuid::new_v4(),
-        now: time::now(),
-        busy: vec![r#"a",b:80"#.to_owned(), host.to_owned()],
-        limit: 1,
+        now,
+        due: due.to_vec(),
     };
-    assert_eq!(permit.write(claim("example.test:80")).await.unwrap().len(), 0);
-    assert_eq!(permit.write(claim("example.test:443")).await.unwrap().len(), 1);
+    let due = claim::due(&permit, now, AT_ONCE).await.unwrap();
+    assert_eq!(due.len(), AT_ONCE_TO_ONE_HOST);
+    assert_eq!(permit.write(claim(&due[..3], now)).await.unwrap().len(), 3);
+    // Another node that has looked before that.
+    let others = queue::due(&permit, now).await.unwrap();
+    assert_eq!(others.len(), AT_ONCE_TO_ONE_HOST);
+    assert_eq!(permit.write(claim(&others, now)).await.unwrap().len(), 1);
+    assert!(claim::due(&permit, now, AT_ONCE).await.unwrap().is_empty());
+    // What a node that died was sending counts until its lease is over.
+    let later = now + LEASE;
+    assert_eq!(claim::due(&permit, later - 1, AT_ONCE).await.unwrap().len(), 0);
+    assert_eq!(claim::due(&permit, later, AT_ONCE).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn what_waits_behind_one_is_sent_after_it_and_not_when_the_webhook_has_changed() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|_, before| match before {
+        0 => Answer::Crowd(2, 204),
+        _ => Answer::Status(204),
+    })
+    .await;
+    let webhook = stage.webhook(receiver.url("old")).await;
+    let lobby = stage.room("lobby").await;
+    for content in ["one", "two", "three"] {
+        stage.say(&lobby, content).await;
+    }
+    let running = tokio::spawn({
+        let worker = stage.worker.clone();
+        async move { worker.run_once(time::now()).await }
+    });
+    receiver.was_sent(1).await;
+    let change = Change {
+        url: Some(receiver.url("new")),
+        events: None,
+        is_active: None,
+        secret: None,
+    };
+    let permit = stage.permit().await;
+    stage.webhooks.update(&permit, webhook.id, change).await.unwrap();
+    // Lets the first one be answered.
+    webhooks::ping(&permit, webhook.id).await.unwrap();
+    let others = stage.other_worker().run_once(time::now()).await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap() + others, 4);
+    let seen = receiver.was_sent(4).await;
+    let told: Vec<_> = seen
+        .iter()
+        .map(|seen| (seen.name.as_str(), seen.content.as_str()))
+        .collect();
+    assert_eq!(told, [("old", "one"), ("new", ""), ("new", "two"), ("new", "three")]);
+}
+
+#[tokio::test]
+async fn what_is_sent_again_goes_before_what_waits_in_its_subject() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|_, before| Answer::Status(if before == 1 { 500 } else { 204 })).await;
+    stage.webhook(receiver.url("a")).await;
+    let lobby = stage.room("lobby").await;
+    for content in ["one", "two", "three"] {
+        stage.say(&lobby, content).await;
+    }
+    let now = time::now();
+    stage.worker.run_once(now).await.unwrap();
+    assert_eq!(receiver.contents(), ["one", "two"]);
+    let held = async || {
+        let rows = stage.deliveries().await;
+        rows.iter().map(|row| row.is_held).collect::<Vec<_>>()
+    };
+    assert_eq!(held().await, [false, false, true]);
+    let first = stage.deliveries().await.remove(0);
+    webhooks::redeliver(&stage.permit().await, first.id).await.unwrap();
+    assert_eq!(held().await, [false, true, true]);
+    stage.worker.run_once(now + HOUR).await.unwrap();
+    assert_eq!(receiver.contents()[2..], ["one", "two", "three"]);
+    assert_eq!(held().await, [false; 3]);
 }
 
 #[tokio::test]
@@ -610,7 +683,7 @@ async fn more_events_than_a_page_go_to_each_webhook_once() {
         stage.room("attic").await,
         stage.room("cellar").await,
     ];
-    let all = PAGE as usize + 44;
+    let all = dispatch::PAGE + 44;
     for message in 0..all {
         stage.say(&rooms[message % rooms.len()], &format!("{message:03}")).await;
     }
