@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 mod chat;
+pub mod poster;
 
 /// As many as the server has for reading.
 const READERS: u32 = 4;

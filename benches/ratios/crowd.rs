@@ -107,6 +107,11 @@ impl Crowd {
         self.all[0].length
     }
 
+    /// How many messages were said, the first ones to an audience that was not there yet included.
+    pub fn said(&self) -> u64 {
+        self.said
+    }
+
     /// Says `rate` messages a second for as long as `lasts`.
     pub fn paced(&mut self, rate: u32, lasts: Duration) -> io::Result<Delays> {
         let messages = (lasts.as_secs_f64() * f64::from(rate)) as usize;

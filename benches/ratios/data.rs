@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     child::{Budget, Server},
-    seed,
+    load, requests, seed,
 };
 
 /// The program that is measured.
@@ -98,6 +98,29 @@ impl Data {
         );
         fs::write(folder.join("bambisleep.toml"), settings)?;
         Server::real(Path::new(BINARY), &folder, Budget::Vast)
+    }
+
+    /// A data folder with a database of its own and an empty lobby, whose webhooks, if any, go to these addresses and are
+    /// yet to be told of so many messages there.
+    pub async fn tell(&mut self, addresses: &[SocketAddr], messages: usize) -> Result<PathBuf, Box<dyn Error>> {
+        let folder = self.new_folder()?;
+        let database = folder.join(&self.file);
+        fs::copy(self.silent(), &database)?;
+        fs::write(folder.join("bambisleep.toml"), "webhooks_allow_insecure = true\n")?;
+        if !addresses.is_empty() {
+            let server = Server::real(Path::new(BINARY), &folder, Budget::Off)?;
+            for (nth, address) in addresses.iter().enumerate() {
+                let url = format!("http://{address}/");
+                load::once(server.address, &move |out, _, _| {
+                    requests::create_webhook(out, nth, &url)
+                })
+                .await?;
+            }
+        }
+        if messages > 0 {
+            seed::talk(&database, messages).await?;
+        }
+        Ok(folder)
     }
 
     fn new_folder(&mut self) -> io::Result<PathBuf> {

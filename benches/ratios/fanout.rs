@@ -2,6 +2,8 @@
 
 use std::{
     error::Error,
+    io,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -15,9 +17,9 @@ use crate::{
     table::{Pairs, Target},
 };
 
-const LISTENERS: usize = 1_000;
+pub const LISTENERS: usize = 1_000;
 /// Messages a second where there is time.
-const PACE: u32 = 20;
+pub const PACE: u32 = 20;
 /// Messages in a burst.
 const BURST: usize = 200;
 /// The members whom the sockets belong to.
@@ -56,6 +58,12 @@ impl Audience {
         };
         // Without a limit, because it brings one of frames a second along.
         let server = data.start(side, Budget::Off).await?;
+        let crowd = self.crowd(server.address, length)?;
+        Ok((server, crowd))
+    }
+
+    /// The speaker on a server that runs; a bare one's messages have `length` bytes.
+    pub fn crowd(self, address: SocketAddr, length: Option<usize>) -> io::Result<Crowd> {
         let speaker = match self {
             Audience::Bare => self.entrance(0),
             _ => Audience::Sockets.entrance(0),
@@ -64,8 +72,7 @@ impl Audience {
             Audience::Bare => Box::new(move |place| bare_message(place, length.unwrap_or_default())),
             _ => Box::new(|place| format!(r#"{{"type":"message","content":"{}"}}"#, crowd::content(place))),
         };
-        let crowd = Crowd::new(server.address, &speaker, speak)?;
-        Ok((server, crowd))
+        Crowd::new(address, &speaker, speak)
     }
 
     /// How the `nth` listener comes in.
@@ -204,6 +211,6 @@ impl Fanout {
     }
 }
 
-fn millis(duration: Duration) -> f64 {
+pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

@@ -23,12 +23,14 @@ mod fanout;
 mod listener;
 mod load;
 mod process;
+mod receiver;
 mod requests;
 mod seed;
 mod senders;
 mod socket;
 mod table;
 mod upstream;
+mod webhooks;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,15 +43,19 @@ const LOAD_CORE: &str = "1";
 struct Effort {
     pairs: usize,
     lasts: Duration,
+    /// How many messages webhooks are told of.
+    told: usize,
 }
 
 const FULL: Effort = Effort {
     pairs: 9,
     lasts: Duration::from_millis(2_500),
+    told: 10_000,
 };
 const QUICK: Effort = Effort {
     pairs: 3,
     lasts: Duration::from_millis(1_000),
+    told: 1_000,
 };
 
 fn main() -> ExitCode {
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["baseline", database] => runtime().block_on(baseline::serve(Path::new(database))),
+        ["post", messages, length, urls @ ..] => post(messages, length, urls),
         ["measure", rest @ ..] => runtime().block_on(measure(rest)),
         rest => measure_pinned(rest),
     };
@@ -70,6 +77,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes the bare loop of deliveries.
+fn post(messages: &str, length: &str, urls: &[&str]) -> Result<(), Box<dyn Error>> {
+    let (messages, length) = (messages.parse()?, length.parse()?);
+    runtime().block_on(baseline::poster::post(messages, length, urls))
 }
 
 /// As the program's: a worker for each core that it may use.
@@ -124,6 +137,9 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         if wanted(answers::TOKENS) {
             answers::profile(&mut data, PROFILED).await?;
         }
+        if wanted(webhooks::DELIVERIES) {
+            webhooks::profile(&mut data, PROFILED).await?;
+        }
         return Ok(());
     }
     let seconds = effort.lasts.as_secs_f64();
@@ -145,6 +161,14 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     }
     for fanout in fanouts {
         for row in fanout.measure(&mut data, effort).await? {
+            println!("{row}");
+        }
+    }
+    if wanted(webhooks::DELIVERIES) {
+        println!("{}", webhooks::deliveries(&mut data, effort).await?);
+    }
+    if wanted(webhooks::CHAT) {
+        for row in webhooks::chat(&mut data, effort).await? {
             println!("{row}");
         }
     }
@@ -188,6 +212,7 @@ fn names_of_all() -> Vec<&'static str> {
     comparisons
         .chain([senders::NAME])
         .chain(fanouts)
+        .chain([webhooks::DELIVERIES, webhooks::CHAT])
         .chain([answers::FIRST_TOKEN, answers::TOKENS, answers::MEMORY])
         .chain([process::START, process::IDLE])
         .collect()

@@ -81,6 +81,12 @@ pub fn last_page(out: &mut Vec<u8>, connection: usize, _: u64) {
     write(out, "POST", "/graphql", Some(connection), Some(body));
 }
 
+/// A webhook of a member's for messages.
+pub fn create_webhook(out: &mut Vec<u8>, owner: usize, url: &str) {
+    let body = format!(r#"{{"url":"{url}","events":["message.new"]}}"#);
+    write(out, "POST", "/v1/webhooks", Some(owner), Some(&body));
+}
+
 /// What is said in chat.
 pub const MESSAGE: &str = "Breathe in, count to four, and let go of all that the day has left behind.";
 
