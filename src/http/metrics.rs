@@ -33,10 +33,10 @@ pub async fn listen(bind: SocketAddr, draining: CancellationToken) -> Result<(),
         "SQL statements run for requests and by the node itself, transactions' own left out"
     );
     metrics::describe_counter!(ATTEMPTS, "attempts to deliver to webhooks");
-    metrics::describe_histogram!(
+    metrics::describe_gauge!(
         QUEUE_AGE,
         metrics::Unit::Seconds,
-        "time from an event to its first attempt at a webhook"
+        "for how long the oldest delivery to a webhook that is due has been so"
     );
     metrics::describe_counter!(CALLS, "calls of language models");
     metrics::describe_histogram!(

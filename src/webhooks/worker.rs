@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use entity::{delivery, webhook};
+use futures_util::FutureExt;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -106,10 +108,12 @@ impl Worker {
     pub async fn run(self, draining: CancellationToken) {
         let mut bell = self.0.gate.doorbell().listen();
         while !draining.is_cancelled() {
-            match self.start_due(time::now).await {
-                Ok(found) if found.is_more() => continue,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(?error, "webhooks are not delivered"),
+            match AssertUnwindSafe(self.start_due(time::now)).catch_unwind().await {
+                Ok(Ok(found)) if found.is_more() => continue,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(?error, "webhooks are not delivered"),
+                // The panic is in the log. What one round cannot do may not end all deliveries.
+                Err(_) => tracing::error!("webhooks are not delivered"),
             }
             let every = match self.0.gate.doorbell().is_up() {
                 true => LOOK_EVERY,

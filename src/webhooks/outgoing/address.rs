@@ -40,8 +40,9 @@ const IPV4: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is global unicast of IPv6. All else is forbidden: `::`, loopback, IPv4-mapped and -compatible, unique local,
-/// link-local, site-local, multicast, discard-only, SRv6 SIDs, and what nobody has been given yet.
+/// What is global unicast of IPv6. All else is forbidden: `::`, loopback, IPv4-mapped and -compatible, NAT64 (a network's
+/// translator decides where that leads), unique local, link-local, site-local, multicast, discard-only, SRv6 SIDs, and what
+/// nobody has been given yet.
 const IPV6_GLOBAL: &str = "2000::/3";
 
 /// What is forbidden of that, and what it is.
@@ -53,16 +54,10 @@ const IPV6: &[(&str, &str)] = &[
     ("3fff::/20", "documentation, RFC 9637"),
 ];
 
-/// IPv4 behind a translator. It holds an IPv4 address in its last 32 bits, which must be a global one: the rule of
-/// RFC 6052, 3.1. In a network that reaches IPv4 this way, every name resolves to one. Prefixes of a network's own cannot
-/// be told from other addresses.
-const NAT64: &str = "64:ff9b::/96";
-
 struct Ranges {
     ipv4: Vec<Ipv4Net>,
     ipv6: Vec<Ipv6Net>,
     ipv6_global: Ipv6Net,
-    nat64: Ipv6Net,
 }
 
 static RANGES: LazyLock<Ranges> = LazyLock::new(|| {
@@ -71,7 +66,6 @@ static RANGES: LazyLock<Ranges> = LazyLock::new(|| {
         ipv4: IPV4.iter().map(|(range, _)| range.parse().expect(VALID)).collect(),
         ipv6: IPV6.iter().map(|(range, _)| range.parse().expect(VALID)).collect(),
         ipv6_global: IPV6_GLOBAL.parse().expect(VALID),
-        nat64: NAT64.parse().expect(VALID),
     }
 });
 
@@ -88,10 +82,6 @@ fn is_forbidden_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_forbidden_v6(address: Ipv6Addr) -> bool {
-    if RANGES.nat64.contains(&address) {
-        let [.., a, b, c, d] = address.octets();
-        return is_forbidden_v4(Ipv4Addr::new(a, b, c, d));
-    }
     !RANGES.ipv6_global.contains(&address) || RANGES.ipv6.iter().any(|range| range.contains(&address))
 }
 
@@ -188,24 +178,21 @@ mod tests {
             "1fff:ffff::",
             "4000::",
             "e000::",
-            // IPv4 inside: mapped, compatible, translated (SIIT), NAT64 of a network's own, 6to4, Teredo, ISATAP.
+            // IPv4 inside: mapped, compatible, translated (SIIT), NAT64, 6to4, Teredo, ISATAP.
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "::ffff:8.8.8.8",
             "::127.0.0.1",
             "::8.8.8.8",
             "::ffff:0:127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b::8.8.8.8",
             "64:ff9b:1::7f00:1",
             "64:ff9b:1::808:808",
             "2002:7f00:1::",
             "2002:808:808::",
             "2001:0:4136:e378:8000:63bf:3fff:fdd2",
             "fe80::5efe:127.0.0.1",
-            // NAT64 to what is forbidden itself.
-            "64:ff9b::127.0.0.1",
-            "64:ff9b::169.254.169.254",
-            "64:ff9b::10.0.0.1",
-            "64:ff9b::0.0.0.0",
         ] {
             assert!(forbidden(address), "{address}");
         }
@@ -219,7 +206,6 @@ mod tests {
             "93.184.215.14",
             "2606:4700:4700::1111",
             "2a00:1450:4001:80b::200e",
-            "64:ff9b::8.8.8.8",
         ] {
             assert!(!forbidden(address), "{address}");
         }
