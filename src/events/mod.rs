@@ -75,6 +75,23 @@ pub async fn trim(permit: &Permit, before: i64) -> Result<()> {
     Ok(())
 }
 
+/// Refuses an event that the caller may not see, except for what [`Render`] refuses anyway.
+///
+/// # Errors
+///
+/// `NOT_FOUND`.
+pub async fn refuse_unseen(permit: &Permit, kind: EventKind, id: Uuid) -> Result<()> {
+    let is_of_message = matches!(
+        kind,
+        EventKind::MessageNew | EventKind::MessageEdit | EventKind::MessageDelete
+    );
+    // `visible` says no more of them than who is blocked.
+    if is_of_message && permit.member()?.blocked().is_empty() {
+        return Ok(());
+    }
+    by_id(permit, id).await.map(|_| ())
+}
+
 /// One event that the caller may see.
 ///
 /// # Errors
@@ -182,6 +199,17 @@ impl Render {
     ///
     /// What keeps the caller from seeing it.
     pub async fn data(&self, permit: &Permit, kind: EventKind, object: Uuid) -> Result<serde_json::Value> {
+        let mut json = Vec::new();
+        self.write(permit, kind, object, &mut json).await?;
+        serde_json::from_slice(&json).map_err(Error::internal)
+    }
+
+    /// As [`data`](Self::data), as JSON at the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the caller from seeing it.
+    pub async fn write(&self, permit: &Permit, kind: EventKind, object: Uuid, out: &mut Vec<u8>) -> Result<()> {
         let documents = self
             .0
             .get()
@@ -204,12 +232,11 @@ impl Render {
         if let Some(failure) = outcome.errors.into_iter().next() {
             return Err(failure.error);
         }
-        let mut body = Vec::new();
         let node = documents
             .rest
             .node_document(fragment)
             .ok_or_else(|| Error::internal("a fragment that was there is gone"))?;
-        node.shape.write(&outcome.data, &mut body);
-        serde_json::from_slice(&body).map_err(Error::internal)
+        node.shape.write(&outcome.data, out);
+        Ok(())
     }
 }

@@ -161,7 +161,7 @@ pub fn session_hash(id: Id) -> [u8; 32] {
 
 #[derive(Debug)]
 pub(super) struct Callers {
-    known: Cache<Proof, Arc<Known>>,
+    known: Cache<By, Arc<Known>>,
     /// Counts revocations: what was read from the database while it moved is not kept.
     epoch: AtomicU64,
     /// The sockets and streams that are open, which hear of it too.
@@ -212,31 +212,28 @@ impl Callers {
     /// # Errors
     ///
     /// `BANNED`, or a database that does not answer.
-    pub async fn find(&self, db: &impl ConnectionTrait, proof: Proof) -> Result<Found> {
+    pub async fn find(&self, db: &impl ConnectionTrait, by: impl Into<By>) -> Result<Found> {
+        let by = by.into();
         let now = time::now();
         let trusted = now - self.read_log_at.load(Ordering::Acquire) <= TRUSTED_FOR;
-        let cached = if trusted { self.known.get(&proof) } else { None };
+        let cached = if trusted { self.known.get(&by) } else { None };
         let caller = match cached {
             Some(caller) => caller,
             None => {
                 let epoch = self.epoch.load(Ordering::Acquire);
-                let by = match proof {
-                    Proof::Session(hash) => By::SessionHash(hash),
-                    Proof::Key(hash) => By::KeyHash(hash),
-                };
                 let Some(caller) = load(db, by, now).await? else {
                     return Ok(Found::Nobody);
                 };
                 let caller = Arc::new(caller);
-                self.known.insert(proof, caller.clone());
+                self.known.insert(by, caller.clone());
                 if self.epoch.load(Ordering::Acquire) != epoch {
-                    self.known.remove(&proof);
+                    self.known.remove(&by);
                 }
                 caller
             }
         };
         if caller.expires_at.load(Ordering::Relaxed) <= now {
-            self.known.remove(&proof);
+            self.known.remove(&by);
             return Ok(Found::Nobody);
         }
         Ok(Found::Known {
@@ -310,22 +307,24 @@ pub(super) async fn by_id(db: &impl ConnectionTrait, via: &str) -> Result<Option
     }
 }
 
-/// A member as who they are now, without a login or key: for what is done in their name. None is no such member.
-///
-/// # Errors
-///
-/// `BANNED`, or a database that does not answer.
-pub(super) async fn by_member(db: &impl ConnectionTrait, member: Uuid) -> Result<Option<Known>> {
-    load(db, By::Member(member), time::now()).await
-}
-
-/// What a caller is looked up by.
-enum By {
+/// What a caller is looked up by. [`Member`](By::Member): as who they are now, without a login or key, for what is done in
+/// their name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum By {
     Member(Uuid),
     SessionHash([u8; 32]),
     KeyHash([u8; 32]),
     Login(Uuid),
     Key(Uuid),
+}
+
+impl From<Proof> for By {
+    fn from(proof: Proof) -> Self {
+        match proof {
+            Proof::Session(hash) => By::SessionHash(hash),
+            Proof::Key(hash) => By::KeyHash(hash),
+        }
+    }
 }
 
 async fn load(db: &impl ConnectionTrait, by: By, now: i64) -> Result<Option<Known>> {

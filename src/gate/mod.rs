@@ -35,7 +35,7 @@ pub mod sessions;
 mod together;
 mod writer;
 
-use callers::{Caller, Callers, Found, Proof, Via};
+use callers::{By, Caller, Callers, Found, Proof, Via};
 use db::Db;
 pub use db::{STATEMENTS, any_text, any_uuid, counted_as, sql, texts, uuids};
 pub use lease::{Lease, Leased};
@@ -271,8 +271,9 @@ impl Gate {
     /// A database that does not answer.
     pub async fn reading_for(&self, member: Uuid) -> Result<Option<Permit>> {
         tracing::trace!(work = ?System::Deliver, "system permit");
-        match callers::by_member(self.reader(), member).await {
-            Ok(known) => Ok(known.map(|known| Permit::new(self, Caller::Member(Arc::new(known)), None))),
+        match self.0.callers.find(self.reader(), By::Member(member)).await {
+            Ok(Found::Known { caller, .. }) => Ok(Some(Permit::new(self, Caller::Member(caller), None))),
+            Ok(Found::Nobody) => Ok(None),
             Err(error) if error.kind() == Kind::Banned => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,7 +1,6 @@
 //! What is sent: the event's object as it is now, signed.
 
 use entity::{delivery, webhook};
-use serde_json::json;
 
 use super::{Inner, Taken};
 use crate::{
@@ -39,28 +38,29 @@ async fn body(inner: &Inner, delivery: &delivery::Model, webhook: &webhook::Mode
     let Some(permit) = inner.gate.reading_for(webhook.member_id).await? else {
         return Ok(None);
     };
-    let data = match kind {
-        EventKind::WebhookPing => json!({}),
-        kind => {
-            let seen = async {
-                crate::events::by_id(&permit, delivery.event_id).await?;
-                inner.render.data(&permit, kind, delivery.object_id).await
-            };
-            match seen.await {
-                Ok(data) => data,
-                Err(error) if matches!(error.kind(), Kind::NotFound | Kind::ProfilePrivate | Kind::Forbidden) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            }
+    let mut body = format!(
+        r#"{{"type":"{}","timestamp":"{}","data":"#,
+        kind.wire(),
+        time::format(delivery.happened_at)
+    )
+    .into_bytes();
+    let seen = async {
+        if kind == EventKind::WebhookPing {
+            body.extend_from_slice(b"{}");
+            return Ok(());
         }
+        crate::events::refuse_unseen(&permit, kind, delivery.event_id).await?;
+        inner.render.write(&permit, kind, delivery.object_id, &mut body).await
     };
-    let body = json!({
-        "type": kind.wire(),
-        "timestamp": time::format(delivery.happened_at),
-        "data": data,
-    });
-    Ok(Some(body.to_string()))
+    match seen.await {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::ProfilePrivate | Kind::Forbidden) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    body.push(b'}');
+    String::from_utf8(body).map(Some).map_err(Error::internal)
 }
 
 fn headers(
