@@ -25,6 +25,7 @@ mod keys;
 mod limits;
 mod live_clients;
 mod matrix;
+mod metrics;
 mod moderation;
 mod nodes;
 mod openapi;

@@ -4,47 +4,34 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, PASSWORD, Server, clustered};
+use crate::{
+    harness::{Caller, PASSWORD, Server, clustered},
+    metrics::Metrics,
+};
 
 /// A server that counts its statements.
 struct Counted {
     server: Server,
-    metrics: String,
+    metrics: Metrics,
 }
 
 impl Counted {
     async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let metrics = Metrics::new();
         let server = Server::options()
-            .set("BAMBISLEEP_METRICS_BIND", &free.to_string())
+            .set("BAMBISLEEP_METRICS_BIND", &metrics.bind)
             .start()
             .await;
-        Self {
-            server,
-            metrics: format!("http://{free}/metrics"),
-        }
+        Self { server, metrics }
     }
 
     /// Statements run for requests so far; what the node does by itself is counted apart.
     async fn total(&self) -> u64 {
-        let text = self
-            .server
-            .http
-            .get(&self.metrics)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("bambisleep_sql_statements_total{work=\"requests\"}"))
-            .expect("statements are counted");
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let total = self
+            .metrics
+            .value("bambisleep_sql_statements_total{work=\"requests\"}")
+            .await;
+        total.expect("statements are counted") as u64
     }
 
     /// Statements that an operation runs: the least of five times. A node that was kept from reading the log for a second

@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     clients::{Program, file, python, say},
     harness::{Caller, Server, eventually, node},
+    metrics::Metrics,
     receiver::{Delivered, Receiver, Reply},
     webhooks::{deliveries, hook, is, path, server},
 };
@@ -436,4 +437,45 @@ async fn a_slow_receiver_delays_nobody_else() {
         pending[0]["status"], "pending",
         "nothing is recorded before the answer ends"
     );
+}
+
+#[tokio::test]
+async fn operators_see_attempts_and_how_long_what_is_due_has_waited() {
+    const DELIVERED: &str = "bambisleep_webhook_attempts_total{outcome=\"delivered\"}";
+    const FAILED: &str = "bambisleep_webhook_attempts_total{outcome=\"failed\"}";
+    const AGE: &str = "bambisleep_webhook_queue_age_seconds";
+    let metrics = Metrics::new();
+    let server = Server::options()
+        .set("BAMBISLEEP_WEBHOOKS_ALLOW_INSECURE", "true")
+        .set("BAMBISLEEP_METRICS_BIND", &metrics.bind)
+        .start()
+        .await;
+    let alice = server.member("alice").await;
+    let receiver = Receiver::start().await;
+    let hook = hook(&alice, &receiver.url("/"), &["message.new"]).await;
+    let ping = async || {
+        alice.post(&format!("{}/ping", path(&hook)), json!({})).await;
+    };
+    receiver.next(Reply::status(500));
+    ping().await;
+    receiver.sent(1).await;
+    ping().await;
+    receiver.sent(2).await;
+    eventually("both are counted", async || {
+        metrics.value(FAILED).await == Some(1.0) && metrics.value(DELIVERED).await == Some(1.0)
+    })
+    .await;
+    assert_eq!(metrics.value(AGE).await, Some(0.0), "nothing waits");
+
+    // Four are on their way to the one host, and the fifth has no place.
+    let let_go = watch::Sender::new(false);
+    for _ in 0..5 {
+        receiver.next(Reply::held(&let_go));
+        ping().await;
+    }
+    receiver.sent(6).await;
+    eventually("what waits grows old", async || metrics.value(AGE).await > Some(0.0)).await;
+    let_go.send_replace(true);
+    receiver.sent(7).await;
+    eventually("nothing waits", async || metrics.value(AGE).await == Some(0.0)).await;
 }
