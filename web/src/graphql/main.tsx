@@ -1,6 +1,5 @@
 import "graphiql/setup-workers/vite";
 import { explorerPlugin } from "@graphiql/plugin-explorer";
-import { DOC_EXPLORER_PLUGIN } from "@graphiql/plugin-doc-explorer";
 import { HISTORY_PLUGIN } from "@graphiql/plugin-history";
 import { GraphiQL } from "graphiql";
 import { createRoot } from "react-dom/client";
@@ -15,10 +14,18 @@ import { fetcher } from "./fetcher";
 import { storage } from "./storage";
 import { tabs } from "./tabs";
 
-const plugins = [DOC_EXPLORER_PLUGIN, HISTORY_PLUGIN, explorerPlugin()];
+const plugins = [HISTORY_PLUGIN, explorerPlugin()];
 
 createRoot(document.getElementById("root")!).render(
-  <GraphiQL fetcher={fetcher} storage={storage} defaultTabs={tabs} plugins={plugins} forcedTheme="system">
+  <GraphiQL
+    fetcher={fetcher}
+    storage={storage}
+    plugins={plugins}
+    defaultTabs={tabs}
+    defaultEditorToolsVisibility="variables"
+    forcedTheme="system"
+    showPersistHeadersSettings={false}
+  >
     <GraphiQL.Logo> </GraphiQL.Logo>
   </GraphiQL>,
 );

@@ -13,7 +13,8 @@ const tab = (query: string, variables: object = {}): Tab => ({
 export const tabs: Tab[] = [
   tab(
     `
-# Makes an account and logs this browser in, by a cookie. Members are 18 or older, and say so by ofAge.
+# Makes an account and logs this browser in.
+# Members are 18 or older, and say so by ofAge.
 mutation Register($input: RegisterInput!) {
   register(input: $input) {
     user { id username role }
@@ -23,8 +24,9 @@ mutation Register($input: RegisterInput!) {
   ),
   tab(
     `
-# Logs this browser in: the answer sets a cookie, and all tabs act as this member from then on.
-# Programs without cookies ask for the token too, and send it as "Authorization: Bearer …".
+# Logs this browser in, by a cookie that all tabs send.
+# Programs without cookies ask for token too, and
+# send it as "Authorization: Bearer …".
 mutation LogIn($input: LoginInput!) {
   login(input: $input) {
     user { id username role }
@@ -33,7 +35,8 @@ mutation LogIn($input: LoginInput!) {
     { input: { username: "ada", password: "a long passphrase" } },
   ),
   tab(`
-# Who is logged in, with profile, active triggers, and what is left of the minute's budget.
+# Who is logged in, with active triggers, and what is
+# left of the minute's budget.
 query MyProfile {
   viewer {
     user { username role createdAt }
@@ -50,11 +53,20 @@ query MyProfile {
 }`),
   tab(
     `
-# Public triggers and your own, newest first. For the next page, set after to the endCursor of this one.
-# Nobody has a trigger until they activate it: mutation activateTrigger.
+# Public triggers and your own, newest first.
+# For the next page, set after to this one's endCursor.
+# Nobody has a trigger until they activate it, by
+# mutation activateTrigger.
 query Triggers($search: String, $first: Int!, $after: String) {
   triggers(search: $search, first: $first, after: $after) {
-    nodes { id name description isPublic revision creator { username } }
+    nodes {
+      id
+      name
+      description
+      isPublic
+      revision
+      creator { username }
+    }
     pageInfo { hasNextPage endCursor }
   }
 }`,
@@ -62,22 +74,34 @@ query Triggers($search: String, $first: Int!, $after: String) {
   ),
   tab(
     `
-# Says something in a room. Run it while WatchRoom runs in another window, and it shows up there.
+# Says something in a room. It shows up where
+# WatchRoom runs, in another window or tab.
 mutation SendMessage($input: SendMessageInput!) {
   sendMessage(input: $input) {
-    message { id number content timestamp author { username } }
+    message {
+      id
+      number
+      content
+      timestamp
+      author { username }
+    }
   }
 }`,
     { input: { room: "lobby", content: "Hello everyone!" } },
   ),
   tab(
     `
-# Tells what happens in a room as it happens, over a WebSocket, until you press Stop. Log in first.
-# With after, the id of a message or event, it begins with what came later than that: nothing lost, nothing twice.
+# Tells what happens in a room as it happens, over a
+# WebSocket, until it is stopped. Log in first.
+# With after, the id of a message or event, it begins
+# with what came later: nothing lost, nothing twice.
 subscription WatchRoom($room: String!, $after: ID) {
   roomChanged(room: $room, after: $after) {
     __typename
-    ... on MessageAdded { id message { number content author { username } } }
+    ... on MessageAdded {
+      id
+      message { number content author { username } }
+    }
     ... on MessageEdited { id message { number content } }
     ... on MessageDeleted { id message { number } }
     ... on MemberJoined { user { username } }
