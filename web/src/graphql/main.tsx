@@ -22,6 +22,7 @@ createRoot(document.getElementById("root")!).render(
     storage={storage}
     plugins={plugins}
     defaultTabs={tabs}
+    initialVariables={tabs[0]?.variables}
     defaultEditorToolsVisibility="variables"
     forcedTheme="system"
     showPersistHeadersSettings={false}

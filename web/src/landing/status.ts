@@ -48,7 +48,7 @@ async function refresh(): Promise<number> {
     show("messages", status.messagesLastMinute);
     say("up", "The server is up.");
   } catch {
-    say("down", "The server cannot be reached. The numbers are the last ones known.");
+    say("down", "The server cannot be reached. It is asked again every 10 seconds.");
   }
   return INTERVAL;
 }
