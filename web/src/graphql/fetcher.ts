@@ -1,5 +1,5 @@
 import type { Fetcher, FetcherOpts, FetcherParams } from "@graphiql/toolkit";
-import { getOperationAST, type ExecutionResult } from "graphql";
+import { type ExecutionResult, Kind, type OperationDefinitionNode, parse } from "graphql";
 import { createClient } from "graphql-ws";
 
 /**
@@ -7,9 +7,20 @@ import { createClient } from "graphql-ws";
  * from, with its cookie; a Bearer in the tab's headers goes before the cookie, as it does for any program.
  */
 export const fetcher: Fetcher = (params, options) => {
-  const operation = options?.documentAST && getOperationAST(options.documentAST, params.operationName);
-  return operation?.operation === "subscription" ? subscribe(params, options) : post(params, options);
+  const operation = chosen(params);
+  const request = { ...params, operationName: operation?.name?.value ?? params.operationName };
+  return operation?.operation === "subscription" ? subscribe(request, options) : post(request, options);
 };
+
+// The operation to run. For a moment after a change of tabs GraphiQL names the one of the tab before.
+function chosen({ query, operationName }: FetcherParams): OperationDefinitionNode | undefined {
+  try {
+    const operations = parse(query).definitions.filter((definition) => definition.kind === Kind.OPERATION_DEFINITION);
+    return operations.length === 1 ? operations[0] : operations.find(({ name }) => name?.value === operationName);
+  } catch {
+    return undefined; // The server says what is wrong with the document.
+  }
+}
 
 async function post(params: FetcherParams, options?: FetcherOpts): Promise<ExecutionResult> {
   const response = await fetch("/graphql", {

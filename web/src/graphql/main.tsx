@@ -10,6 +10,7 @@ import "@graphiql/plugin-history/style.css";
 import "@graphiql/plugin-explorer/style.css";
 import "graphiql/graphiql.css";
 import "./graphql.css";
+import { FollowSystem } from "./FollowSystem";
 import { fetcher } from "./fetcher";
 import { storage } from "./storage";
 import { tabs } from "./tabs";
@@ -27,6 +28,8 @@ createRoot(document.getElementById("root")!).render(
     forcedTheme="system"
     showPersistHeadersSettings={false}
   >
-    <GraphiQL.Logo> </GraphiQL.Logo>
+    <GraphiQL.Logo>
+      <FollowSystem />
+    </GraphiQL.Logo>
   </GraphiQL>,
 );

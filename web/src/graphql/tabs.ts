@@ -24,9 +24,9 @@ mutation Register($input: RegisterInput!) {
   ),
   tab(
     `
-# Logs this browser in, by a cookie that all tabs send.
-# Programs without cookies ask for token too, and
-# send it as "Authorization: Bearer …".
+# Logs this browser in, by a cookie that goes
+# along from all tabs. A program without cookies
+# asks for token too, for "Authorization: Bearer …".
 mutation LogIn($input: LoginInput!) {
   login(input: $input) {
     user { id username role }
@@ -35,8 +35,8 @@ mutation LogIn($input: LoginInput!) {
     { input: { username: "ada", password: "a long passphrase" } },
   ),
   tab(`
-# Who is logged in, with active triggers, and what is
-# left of the minute's budget.
+# Who is logged in, with active triggers, and
+# what is left of the minute's budget.
 query MyProfile {
   viewer {
     user { username role createdAt }
@@ -54,8 +54,8 @@ query MyProfile {
   tab(
     `
 # Public triggers and your own, newest first.
-# For the next page, set after to this one's endCursor.
-# Nobody has a trigger until they activate it, by
+# For the next page, set after to endCursor.
+# Nobody has a trigger until they activate it:
 # mutation activateTrigger.
 query Triggers($search: String, $first: Int!, $after: String) {
   triggers(search: $search, first: $first, after: $after) {
@@ -91,10 +91,10 @@ mutation SendMessage($input: SendMessageInput!) {
   ),
   tab(
     `
-# Tells what happens in a room as it happens, over a
-# WebSocket, until it is stopped. Log in first.
-# With after, the id of a message or event, it begins
-# with what came later: nothing lost, nothing twice.
+# Tells what happens in a room as it happens,
+# over a WebSocket, until stopped. Log in first.
+# With after, the id of a message or event, it
+# goes on there: nothing lost, nothing twice.
 subscription WatchRoom($room: String!, $after: ID) {
   roomChanged(room: $room, after: $after) {
     __typename
