@@ -12,9 +12,17 @@ const base = process.argv[2];
 if (!base) throw new Error('usage: node e2e/pages.mjs BASE_URL');
 
 const PHONE = { width: 360, height: 780 };
-// What axe finds in GraphiQL that no setting and no style can change: its tabs hold the button that closes them, and the
-// list of kinds of operations below the explorer's fields has no label.
-const KNOWN = [/^nested-interactive .*(graphiql-tab|li:nth-child)/, /^select-name .* at select:/];
+// What axe finds in the tools that no setting and no style can change.
+const KNOWN = [
+  // GraphiQL: its tabs hold the button that closes them.
+  /^nested-interactive .*(graphiql-tab|li:nth-child)/,
+  // Its explorer: the list of kinds of operations below the fields has no label.
+  /^select-name .* at select:/,
+  // Scalar: what says "Show more" is called "Show all … endpoints".
+  /^label-content-name-mismatch .*Show all/,
+  // The cards of examples are regions, all of the same name.
+  /^landmark-unique .*scalar-refs/,
+];
 
 const browser = await openBrowser();
 try {
@@ -143,9 +151,10 @@ async function restReference(reader) {
 
 // The headers of the request that the dialog sent, which was answered with 200, as the dialog says too.
 async function sendRequest(page, dialog) {
-  const answered = page.waitForResponse(`${base}/v1/me`);
-  await dialog.getByRole('button', { name: /^Send/ }).click();
-  const response = await answered;
+  const [response] = await Promise.all([
+    page.waitForResponse(`${base}/v1/me`),
+    dialog.locator('[data-addressbar-action=send]:visible').click(),
+  ]);
   assert.equal(response.status(), 200);
   await dialog.getByText('200 OK').waitFor();
   return response.request().allHeaders();
