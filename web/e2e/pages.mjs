@@ -18,9 +18,7 @@ const KNOWN = [
   /^nested-interactive .*(graphiql-tab|li:nth-child)/,
   // Its explorer: the list of kinds of operations below the fields has no label.
   /^select-name .* at select:/,
-  // Scalar: what says "Show more" is called "Show all … endpoints".
-  /^label-content-name-mismatch .*Show all/,
-  // The cards of examples are regions, all of the same name.
+  // Scalar: the cards of examples are regions, all of the same name.
   /^landmark-unique .*scalar-refs/,
 ];
 

@@ -47,6 +47,8 @@ try {
     mcp: { disabled: true },
     hideClientButton: true,
     showDeveloperTools: "never",
+    // What is seen is in the name that is heard.
+    localization: { translations: { navigation: { showAllEndpoints: "Show More of {name}" } } },
     defaultHttpClient: { targetKey: "shell", clientKey: "curl" },
   });
 } catch (error) {
