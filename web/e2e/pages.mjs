@@ -216,8 +216,7 @@ async function expectWellMade(page, what) {
   await expectReadable(page, what);
   const before = page.viewportSize();
   await page.setViewportSize(PHONE);
-  const width = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(width <= PHONE.width, `${what} is ${width} pixels wide on a phone`);
+  await page.waitForFunction((width) => document.documentElement.scrollWidth <= width, PHONE.width);
   await page.setViewportSize(before);
   await page.reload();
   await page.keyboard.press('Tab');
