@@ -67,6 +67,10 @@ async function explorer(reader, writer) {
   const { context, page, watch } = await openPage(browser, base);
   await page.goto('/graphql');
   await page.locator('.graphiql-query-editor').getByText('Register').first().waitFor();
+  await select(page, 'WatchRoom');
+  await run(page);
+  await answer(page, 'not logged in');
+
   await select(page, 'LogIn');
   const variables = page.locator('.graphiql-editor-tool .monaco-editor:visible');
   await variables.click();
@@ -218,7 +222,7 @@ async function expectWellMade(page, what) {
   await page.setViewportSize(PHONE);
   await page.waitForFunction((width) => document.documentElement.scrollWidth <= width, PHONE.width);
   await page.setViewportSize(before);
-  await page.reload();
+  await page.goto(new URL(page.url()).pathname);
   await page.keyboard.press('Tab');
   assert.equal(await page.evaluate(() => document.activeElement.className), 'skip', `${what} begins with a way past the bar`);
 }
