@@ -109,8 +109,7 @@ async function explorer(reader, writer) {
 
   await expectReadable(page, 'explorer with the schema');
   await expectWellMade(page, 'explorer');
-  const kept = await page.evaluate(() => JSON.stringify(localStorage) + JSON.stringify(sessionStorage));
-  assert.ok(!kept.includes(reader.password), 'what was typed is not kept');
+  await expectNotKept(page, reader.password);
   expectNoProblems(watch);
   await context.close();
 }
@@ -144,8 +143,15 @@ async function restReference(reader) {
   await page.keyboard.press('Escape');
   await dialog.waitFor({ state: 'hidden' });
 
+  await expectNotKept(page, key);
+
   await expectWellMade(page, 'REST reference');
   expectNoProblems(watch);
+
+  watch.isOffline = true;
+  await page.route('**/v1/openapi.json', (route) => route.abort());
+  await page.reload();
+  await page.getByRole('alert').getByText('could not be loaded').waitFor();
   await context.close();
 }
 
@@ -205,6 +211,12 @@ function post(path, body, headers = {}) {
 
 function expectNoProblems(watch) {
   assert.deepEqual(watch.problems, []);
+}
+
+// What was typed in is gone with the page.
+async function expectNotKept(page, secret) {
+  const kept = await page.evaluate(() => JSON.stringify(localStorage) + JSON.stringify(sessionStorage));
+  assert.ok(!kept.includes(secret), 'a secret is kept in the browser');
 }
 
 async function expectReadable(page, what) {
