@@ -37,7 +37,7 @@ async function refresh(): Promise<number> {
     });
     if (response.status === 429) {
       const seconds = Number(response.headers.get("Retry-After")) || 60;
-      say("up", "The server is up. This address has used up its requests for this minute.");
+      say("up", "The server is up. Too many requests from here: paused.");
       return seconds * 1_000;
     }
     const status: Status | undefined = (await response.json()).data?.serverStatus;
@@ -48,7 +48,7 @@ async function refresh(): Promise<number> {
     show("messages", status.messagesLastMinute);
     say("up", "The server is up.");
   } catch {
-    say("down", "The server cannot be reached. It is asked again every 10 seconds.");
+    say("down", "The server cannot be reached. Trying again…");
   }
   return INTERVAL;
 }
