@@ -7,6 +7,7 @@ mod m20261123_000001_ground;
 mod m20261124_000001_chat;
 mod m20261125_000001_companions;
 mod m20261126_000001_webhooks;
+mod m20261126_000002_status;
 
 /// All changes that this program knows.
 pub struct Migrator;
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_chat::Migration),
             Box::new(m20261125_000001_companions::Migration),
             Box::new(m20261126_000001_webhooks::Migration),
+            Box::new(m20261126_000002_status::Migration),
         ]
     }
 }
