@@ -1,37 +1,6 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { extname, join } from "node:path";
-import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
-import { defineConfig, type Plugin } from "vite";
-
-const COMPRESSIBLE = new Set([".css", ".html", ".js", ".svg", ".ttf"]);
-
-// Writes each file that gets smaller by it as brotli and gzip too: the server sends what was compressed here.
-function compress(): Plugin {
-  let folder = "";
-  return {
-    name: "compress",
-    apply: "build",
-    configResolved(config) {
-      folder = join(config.root, config.build.outDir);
-    },
-    // The last thing of a build, when what is copied from `public` is there too.
-    closeBundle() {
-      for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
-        if (!COMPRESSIBLE.has(extname(name))) continue;
-        const path = join(folder, name);
-        const file = readFileSync(path);
-        const text = { [constants.BROTLI_PARAM_SIZE_HINT]: file.length };
-        for (const [suffix, compressed] of [
-          [".br", brotliCompressSync(file, { params: text })],
-          [".gz", gzipSync(file, { level: 9 })],
-        ] as const) {
-          if (compressed.length < file.length) writeFileSync(path + suffix, compressed);
-        }
-      }
-    },
-  };
-}
+import { defineConfig } from "vite";
+import { compress } from "./compress";
 
 // One page a file; the server answers their paths. `npm run dev` sends what is not a page on to a server at port 8080.
 export default defineConfig({
