@@ -5,7 +5,7 @@ import type { Plugin } from "vite";
 
 const COMPRESSIBLE = new Set([".css", ".html", ".js", ".svg", ".ttf"]);
 
-// Writes each file that gets smaller by it as brotli and gzip too: the server sends what was compressed here.
+// Writes what browsers read as brotli and gzip too. The program carries these files compressed only.
 export function compress(): Plugin {
   let folder = "";
   return {
@@ -25,7 +25,7 @@ export function compress(): Plugin {
           [".br", brotliCompressSync(file, { params })],
           [".gz", gzipSync(file, { level: 9 })],
         ] as const) {
-          if (compressed.length < file.length) writeFileSync(path + suffix, compressed);
+          writeFileSync(path + suffix, compressed);
         }
       }
     },

@@ -93,18 +93,13 @@ async fn files_come_in_the_encoding_that_the_client_likes_best() {
                 let answer = get(&server, &path, &[("accept-encoding", accepted)]).await;
                 let headers = answer.headers().clone();
                 assert!(headers.get_all("vary").iter().any(|value| value == "Accept-Encoding"));
+                assert_eq!(header(&headers, "content-encoding"), encoding, "{path}: {accepted}");
                 let bytes = answer.bytes().await.unwrap();
                 assert_eq!(header(&headers, "content-length"), bytes.len().to_string());
                 match header(&headers, "content-encoding") {
-                    // What does not get smaller is not compressed.
                     "" => assert_eq!(bytes, plain, "{path}: {accepted}"),
-                    found => {
-                        assert_eq!(found, encoding, "{path}: {accepted}");
-                        assert!(bytes.len() < plain.len(), "{path}: {accepted}");
-                        if found == "gzip" {
-                            assert_eq!(gunzip(bytes.to_vec()), plain, "{path}");
-                        }
-                    }
+                    "gzip" => assert_eq!(gunzip(bytes.to_vec()), plain, "{path}: {accepted}"),
+                    _ => assert!(bytes.len() < plain.len() || plain.len() < 1_000, "{path}: {accepted}"),
                 }
             }
         }

@@ -1,13 +1,25 @@
 //! What `scripts/build` made of `web/`. Release builds carry it; debug builds read it from the folder as it is at that
 //! moment. There may be none.
 
+use std::io::Read;
+
 use axum::http::HeaderMap;
+use flate2::read::GzDecoder;
 use rust_embed::RustEmbed;
 
-use super::{encoding, file::File};
+use super::{
+    encoding::{self, Encoding},
+    file::File,
+};
 
+/// What `web/compress.ts` compresses is carried compressed only: as it is, it would be three quarters of it all.
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
+#[exclude = "*.css"]
+#[exclude = "*.html"]
+#[exclude = "*.js"]
+#[exclude = "*.svg"]
+#[exclude = "*.ttf"]
 #[allow_missing = true]
 struct Built;
 
@@ -15,10 +27,24 @@ struct Built;
 pub fn find(path: &str, headers: &HeaderMap) -> Option<File> {
     let media_type = media_type(path)?;
     encoding::preferred(headers).into_iter().find_map(|encoding| {
-        let found = Built::get(&format!("{path}{}", encoding.suffix()))?;
-        let hash = found.metadata.sha256_hash();
-        Some(File::new(media_type, encoding, found.data, hash))
+        let found = Built::get(&format!("{path}{}", encoding.suffix()));
+        let found = found.map(|found| File::new(media_type, encoding, found.data, found.metadata.sha256_hash()));
+        match encoding {
+            Encoding::Identity => found.or_else(|| unpacked(path, media_type)),
+            _ => found,
+        }
     })
+}
+
+/// For the few clients that take no encoding.
+fn unpacked(path: &str, media_type: &'static str) -> Option<File> {
+    let packed = Built::get(&format!("{path}{}", Encoding::Gzip.suffix()))?;
+    let mut bytes = Vec::new();
+    GzDecoder::new(&*packed.data)
+        .read_to_end(&mut bytes)
+        .expect("what was built is whole");
+    let hash = packed.metadata.sha256_hash();
+    Some(File::new(media_type, Encoding::Identity, bytes.into(), hash))
 }
 
 /// By the name. Files of other kinds are not served.

@@ -29,14 +29,14 @@ pub enum Caching {
 }
 
 impl File {
-    /// `hash` is that of the bytes: each encoding has its own.
+    /// `hash` is that of the bytes, or of another encoding of them.
     pub fn new(media_type: &'static str, encoding: Encoding, bytes: Cow<'static, [u8]>, hash: [u8; 32]) -> Self {
         let digits: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             media_type,
             encoding,
             bytes,
-            etag: format!("\"{digits}\""),
+            etag: format!("\"{digits}{}\"", encoding.suffix()),
         }
     }
 
