@@ -35,6 +35,7 @@ use crate::{
     meter::{Clock, Meter},
     presence::Presence,
     rest::{self, Rest},
+    status::Counts,
     strays::{self, Kept},
     webhooks::{Webhooks, outgoing::Outgoing, seal::Seal, worker::Worker},
 };
@@ -205,6 +206,7 @@ pub async fn serve(settings: Settings) -> Result<(), Failed> {
             .data(public_url.clone())
             .data(files.clone())
             .data(chat.clone())
+            .data(Arc::new(Counts::new(presence.clone())))
     });
     let Surface {
         types,

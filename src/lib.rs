@@ -25,6 +25,7 @@ pub mod outbound;
 pub mod presence;
 pub mod profiles;
 pub mod rest;
+pub mod status;
 pub mod strays;
 pub mod text;
 pub mod time;

@@ -8,6 +8,7 @@ mod m20261124_000001_chat;
 mod m20261125_000001_companions;
 mod m20261126_000001_webhooks;
 mod m20261127_000001_held_deliveries;
+mod m20261127_000002_status;
 
 /// All changes that this program knows.
 pub struct Migrator;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000001_companions::Migration),
             Box::new(m20261126_000001_webhooks::Migration),
             Box::new(m20261127_000001_held_deliveries::Migration),
+            Box::new(m20261127_000002_status::Migration),
         ]
     }
 }

@@ -181,6 +181,7 @@ pub const FIELDS: &[(&str, &str, Rule)] = &[
     ("Query", "room", Rule::scope(ChatRead)),
     ("Query", "rooms", Rule::scope(ChatRead)),
     ("Query", "models", Rule::scope(AiGenerate)),
+    ("Query", "serverStatus", Rule::ANYONE),
     ("Query", "reports", Rule::order(Role::Moderator)),
     ("Query", "auditLog", Rule::order(Role::Admin)),
     ("Viewer", "user", Rule::MEMBER),

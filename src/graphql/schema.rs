@@ -33,6 +33,7 @@ use crate::{
         self,
         graphql::{Profile, ProfileMutation, ProfileQuery, User},
     },
+    status::graphql::StatusQuery,
     time,
     triggers::{
         self,
@@ -54,6 +55,7 @@ pub struct Query(
     ChatQuery,
     ModerationQuery,
     AiQuery,
+    StatusQuery,
 );
 
 /// Everything that can be changed. Each takes what it acts on and one `input`, and returns what it changed.

@@ -139,7 +139,7 @@ fn http_date(time: DateTime<Utc>) -> String {
 }
 
 /// Whether the client has the file already: `If-None-Match` (RFC 9110, 13.1.2).
-fn is_listed(headers: &HeaderMap, etag: &str) -> bool {
+pub(super) fn is_listed(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).into_iter();
     let listed = values
         .filter_map(|value| value.to_str().ok())

@@ -32,7 +32,7 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         return graphql_socket::handle(app, request).await;
     }
     if wants_explorer(request.method(), request.headers(), request.uri().query()) {
-        return pages::explorer();
+        return pages::explorer(request.headers());
     }
     let (arrived, body) = Arrived::new(&app, request);
     let format = negotiate(&arrived.parts.headers);

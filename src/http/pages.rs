@@ -1,112 +1,97 @@
-//! Pages for people. They ask nothing of any other server.
+//! Pages for people: those of `web/` that were built, and a plain one in place of each that was not. They ask nothing of
+//! any other server.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    http::header,
-    response::{IntoResponse, Response},
+    extract::Path,
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
     routing::get,
 };
 
-use crate::boot::App;
+use self::file::{Caching, File};
+use super::refuse;
+use crate::{boot::App, error::Error};
 
-/// What a page may load: its own files, and nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+mod built;
+mod encoding;
+mod file;
+mod page;
+mod policy;
+
+use page::Page;
 
 pub fn add(router: Router<Arc<App>>) -> Router<Arc<App>> {
     router
         .route(
             "/",
-            get(|| async { page("text/html; charset=utf-8", include_str!("pages/index.html")) }),
+            get(|headers: HeaderMap| async move { Page::Landing.answer(&headers) }),
         )
         .route(
-            "/page.css",
-            get(|| async { page("text/css; charset=utf-8", include_str!("pages/page.css")) }),
+            "/docs",
+            get(|headers: HeaderMap| async move { Page::Reference.answer(&headers) }),
         )
         .route(
-            "/explorer.js",
-            get(|| async { page("text/javascript; charset=utf-8", include_str!("pages/explorer.js")) }),
+            "/chat",
+            get(|headers: HeaderMap| async move { Page::Room.answer(&headers) }),
         )
+        .route("/assets/{name}", get(asset))
+        .route("/favicon.svg", get(icon))
+        // Where browsers look when what they show names no icon, such as JSON.
+        .route("/favicon.ico", get(icon))
+        // Of the plain pages.
+        .route("/page.css", get(style))
+        .route("/explorer.js", get(script))
 }
 
 /// Where developers try GraphQL in a browser.
-pub fn explorer() -> Response {
-    page("text/html; charset=utf-8", include_str!("pages/explorer.html"))
+pub fn explorer(headers: &HeaderMap) -> Response {
+    let mut response = Page::Explorer.answer(headers);
+    // Others get GraphQL at the same address.
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
-fn page(content_type: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::VARY, "Accept"),
-    ];
-    (headers, text).into_response()
+/// A file that the built pages load. Its name has a hash of what is in it.
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    // A slash that was escaped is none of a name's.
+    let found = match name.contains('/') {
+        false => built::find(&format!("assets/{name}"), &headers),
+        true => None,
+    };
+    match found {
+        Some(file) => part(file, Caching::Forever, &headers),
+        None => refuse(&Error::not_found("file")),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    const PAGES: [&str; 2] = [include_str!("pages/index.html"), include_str!("pages/explorer.html")];
+async fn icon(headers: HeaderMap) -> Response {
+    let icon = include_bytes!("../../web/public/favicon.svg");
+    part(File::plain("image/svg+xml", icon), Caching::Revalidated, &headers)
+}
 
-    /// The values of an attribute, wherever it is.
-    fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
-        page.split(&format!(" {attribute}=\""))
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next())
-            .collect()
-    }
+async fn style(headers: HeaderMap) -> Response {
+    let style = include_bytes!("pages/plain/page.css");
+    part(
+        File::plain("text/css; charset=utf-8", style),
+        Caching::Revalidated,
+        &headers,
+    )
+}
 
-    #[test]
-    fn pages_load_only_what_the_policy_lets_them() {
-        for page in PAGES {
-            let sources = [values(page, "src"), values(page, "href")].concat();
-            assert!(!sources.is_empty());
-            for source in sources {
-                let known = [
-                    "/page.css",
-                    "/explorer.js",
-                    "/",
-                    "/graphql",
-                    "/v1/openapi.json",
-                    "/healthz",
-                    "/readyz",
-                ];
-                assert!(
-                    known.contains(&source) || source.starts_with('#') || source.starts_with("data:"),
-                    "{source} is not an address of ours"
-                );
-            }
-        }
-    }
+async fn script(headers: HeaderMap) -> Response {
+    let script = include_bytes!("pages/plain/explorer.js");
+    let file = File::plain("text/javascript; charset=utf-8", script);
+    part(file, Caching::Revalidated, &headers)
+}
 
-    #[test]
-    fn pages_have_nothing_inline_that_the_policy_refuses() {
-        for page in PAGES {
-            assert!(values(page, "style").is_empty());
-            assert!(!page.contains("<style") && !page.contains("<script>"));
-            let handlers = page.split(" on").skip(1).filter(|rest| {
-                let name = rest.find('=').map_or("", |end| &rest[..end]);
-                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase())
-            });
-            assert_eq!(handlers.count(), 0);
-        }
-    }
-
-    #[test]
-    fn the_script_finds_what_it_asks_the_page_for() {
-        let script = include_str!("pages/explorer.js");
-        let ids: Vec<&str> = script
-            .split("byId(\"")
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next())
-            .collect();
-        assert!(ids.len() > 5);
-        for id in ids {
-            assert!(PAGES[1].contains(&format!("id=\"{id}\"")), "the explorer has no #{id}");
-        }
-    }
+/// What pages load.
+fn part(file: File, caching: Caching, headers: &HeaderMap) -> Response {
+    let mut response = file.answer(caching, headers);
+    response.headers_mut().extend(policy::part());
+    response
 }

@@ -1,7 +1,7 @@
 //! Who is in which room, as one node knows it: maps under a plain mutex, which nothing holds across an await.
 
 use std::{
-    collections::{HashMap, hash_map::Entry as Slot},
+    collections::{HashMap, HashSet, hash_map::Entry as Slot},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -152,6 +152,13 @@ impl Memory {
         drop(rooms);
         members.sort_unstable_by(|a, b| (&a.username, a.id).cmp(&(&b.username, b.id)));
         members
+    }
+
+    pub(super) fn count(&self) -> usize {
+        let rooms = self.rooms();
+        let present: Vec<Uuid> = rooms.present.values().flat_map(HashMap::keys).copied().collect();
+        drop(rooms);
+        present.into_iter().collect::<HashSet<_>>().len()
     }
 
     pub(super) fn listen(&self) -> broadcast::Receiver<Change> {

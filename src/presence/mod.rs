@@ -96,6 +96,11 @@ impl Presence {
         self.here().members(room)
     }
 
+    /// How many members are in rooms on any node, each once.
+    pub fn count(&self) -> usize {
+        self.here().count()
+    }
+
     /// Hears every change in any room from now on, in the order in which [`members`](Presence::members) follows them.
     /// A listener that `Lagged` has missed some for good.
     pub fn listen(&self) -> broadcast::Receiver<Change> {

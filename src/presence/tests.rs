@@ -41,6 +41,7 @@ conformance! {
     the_first_connection_joins_and_the_last_leaves
     rooms_are_apart
     members_are_listed_once_by_username
+    members_are_counted_once_in_all_rooms
     typing_is_told_to_all_who_listen
     of_many_who_come_and_go_at_once_the_right_ones_are_left
     a_stay_may_outlive_its_presence
@@ -88,6 +89,21 @@ async fn members_are_listed_once_by_username(presence: Presence) {
         .map(|member| presence.enter(room, member.clone()))
         .collect();
     assert_eq!(usernames(&presence, room), ["ada", "bob", "cy", "dan", "eve"]);
+}
+
+async fn members_are_counted_once_in_all_rooms(presence: Presence) {
+    let rooms: [Uuid; 2] = std::array::from_fn(|_| Uuid::now_v7());
+    let (ada, bob) = (member("ada"), member("bob"));
+    assert_eq!(presence.count(), 0);
+    let stays = [
+        presence.enter(rooms[0], ada.clone()),
+        presence.enter(rooms[0], ada.clone()),
+        presence.enter(rooms[1], ada),
+        presence.enter(rooms[1], bob),
+    ];
+    assert_eq!(presence.count(), 2);
+    drop(stays);
+    assert_eq!(presence.count(), 0);
 }
 
 async fn typing_is_told_to_all_who_listen(presence: Presence) {

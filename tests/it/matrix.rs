@@ -77,6 +77,10 @@ const FIELDS: &[(&str, &str)] = &[
         "auditLog { nodes { id } edges { cursor node { id } } pageInfo { endCursor } }",
     ),
     ("Query.models", "models { name }"),
+    (
+        "Query.serverStatus",
+        "serverStatus { rooms members messagesLastMinute online }",
+    ),
     ("Viewer.user", "viewer { user { id } }"),
     ("Viewer.email", "viewer { email }"),
     ("Viewer.profile", "viewer { profile { id } }"),

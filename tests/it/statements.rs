@@ -251,6 +251,11 @@ async fn each_operation_runs_as_many_statements_as_it_is_known_to() {
             "{ room(name: \"lobby\") { messages { nodes { content author { username } } } } }",
         ),
         ("rooms", "{ rooms { nodes { name } } }"),
+        // The least of five: none but the first counts.
+        (
+            "serverStatus",
+            "{ serverStatus { rooms members messagesLastMinute online } }",
+        ),
         (
             "members of a room",
             "{ room(name: \"lobby\") { members { username } } }",
