@@ -1,4 +1,4 @@
-const INTERVAL = 10_000;
+const INTERVAL = 30_000;
 const TIMEOUT = 5_000;
 const QUERY = "query ServerStatus { serverStatus { rooms members messagesLastMinute online } }";
 
@@ -11,7 +11,7 @@ interface Status {
 
 const byId = (id: string) => document.getElementById(id)!;
 
-/** Asks for the status now and every 10 s, as long as someone can see the page. */
+/** Asks for the status now and every 30 s, as long as someone can see the page. */
 export function watchStatus() {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const ask = async () => {
