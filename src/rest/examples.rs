@@ -49,7 +49,7 @@ fn member(types: &Types, member: &Member) -> Value {
             (_, Kind::Replaced(_)) | (Some(_), _) => {
                 published(&member.parent, &member.field).unwrap_or_else(|| of(types, &plan.kind))
             }
-            _ => of(types, &plan.kind),
+            _ => published(&member.parent, &member.field).unwrap_or_else(|| of(types, &plan.kind)),
         },
         Kind::Replaced(_) => published(&member.parent, &member.field).unwrap_or_else(|| of(types, &plan.kind)),
         Kind::Scalar(name) | Kind::Enum { type_name: name, .. } => value(types, &member.parent, &member.field, name),
@@ -104,7 +104,10 @@ fn published(parent: &str, field: &str) -> Option<Value> {
         ("Trigger", "content") => json!("Trigger activation text"),
         ("Trigger", "creator") => json!("username"),
         ("Session", "messageCount") => json!(10),
-        ("SessionMessage", "content") => json!("User message"),
+        ("Session", "messages") => json!([
+            { "role": "user", "content": "User message", "timestamp": "2025-01-01T00:00:00Z" },
+            { "role": "assistant", "content": "Assistant response", "timestamp": "2025-01-01T00:00:01Z" },
+        ]),
         ("Message", "content") => json!("Hi there!"),
         ("Message", "author") => json!("other_user"),
         ("Webhook", "url") => json!("https://your-server.com/webhook"),

@@ -17,6 +17,20 @@ use crate::{
     },
 };
 
+/// What is true of all routes, in Markdown.
+const ABOUT: &str = "\
+The REST routes of the BambiSleep.Chat API. Each is one operation of the GraphQL schema.
+
+**Errors** have one form, `{\"error\": true, \"code\", \"message\", \"details\"}`, and `code` is the one to go by.
+
+**Budget:** every member and every address without a login has one for a minute; a call takes one of it. The `RateLimit-*` \
+headers tell what is left, and `429` says in `Retry-After` when to come back.
+
+**Lists** come in pages of `first` entries; the `Link` header has the address of the next one.
+
+**Repeating:** a change that is sent again with the same `Idempotency-Key` within a day happens once, and is answered as \
+the first time.";
+
 /// Describes all routes. `public_url` is the public origin without a slash at its end; `without_keys` names the
 /// mutation fields that take no `Idempotency-Key`.
 pub fn document(rest: &Rest, types: &Types, public_url: &str, without_keys: &[&str]) -> Value {
@@ -55,7 +69,7 @@ pub fn document(rest: &Rest, types: &Types, public_url: &str, without_keys: &[&s
         "info": {
             "title": "BambiSleep.Chat API",
             "version": "1",
-            "description": "The REST routes of the BambiSleep.Chat API. Each is one operation of the GraphQL schema.",
+            "description": ABOUT,
             "contact": {
                 "name": "BambiSleep.Chat API support",
                 "email": "api@bambisleep.chat",

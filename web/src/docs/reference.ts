@@ -4,10 +4,7 @@ import "./docs.css";
 
 const HOW_TO_CALL = `
 **Trying it out:** *Test Request* sends a request from this page. Log in by \`POST /auth/login\` here, or in the
-[chat](/chat), and your browser sends its cookie along. Or give an API key as the bearer token: it goes before the cookie.
-
-**Errors** have one form, \`{"error": true, "code", "message", "details"}\`. **Budget:** 60 calls a minute for a member,
-10 for an address without a login; \`429\` says in \`Retry-After\` when to come back.`;
+[chat](/chat), and your browser sends its cookie along. Or give an API key as the bearer token: it goes before the cookie.`;
 
 // The document as this page shows it: it tells what can be done here, and requests go to where the page came from. The
 // address in the document is the public one, which may be another, and there is no cookie for that.
