@@ -1,6 +1,6 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
-import { compress } from "./compress";
+import { compress } from "./compress.ts";
 
 // One page a file; the server answers their paths. `npm run dev` sends what is not a page on to a server at port 8080.
 export default defineConfig({
