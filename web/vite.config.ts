@@ -1,10 +1,40 @@
 import react from "@vitejs/plugin-react";
-import { defineConfig } from "vite";
+import { defineConfig, type ProxyOptions } from "vite";
 
-// One page a file; the server answers their paths. `npm run dev` sends what is not a page on to a server at port 8080.
+// What is not a page goes on to a server: `BAMBISLEEP_URL=http://127.0.0.1:9000 npm run dev` says where it is.
+const target = process.env.BAMBISLEEP_URL ?? "http://127.0.0.1:8080";
+const proxy: Record<string, ProxyOptions> = {
+  "/graphql": {
+    target,
+    ws: true,
+    bypass: (request) =>
+      request.method === "GET" && request.headers.accept?.includes("text/html") ? "/graphql.html" : undefined,
+  },
+  "/v1": { target },
+  "/ws/chat": { target, ws: true },
+  "/audio": { target },
+  "/avatars": { target },
+};
+
+// What the server says with the pages, so that a preview fails where the pages of a release would.
+const policy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self'",
+  "media-src 'self' blob:",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+// One page a file; the server answers their paths.
 export default defineConfig({
   plugins: [react()],
   appType: "mpa",
+  server: { proxy },
+  preview: { proxy, headers: { "Content-Security-Policy": policy } },
   build: {
     outDir: "dist",
     target: "es2022",

@@ -1,0 +1,82 @@
+import { useState } from "react";
+import { useQuery } from "urql";
+import { problem } from "../problem";
+import { Confirm } from "../ui/dialog";
+import { Notice } from "../ui/notice";
+import { useAction } from "../ui/use-action";
+import { When } from "../ui/when";
+import { DELETE_SESSION, SESSIONS } from "./documents";
+
+interface Props {
+  current?: string;
+  onOpen: (sessionId?: string) => void;
+  onDeleted: (sessionId: string) => void;
+}
+
+export function Sessions({ current, onOpen, onDeleted }: Props) {
+  const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
+  const [deleting, setDeleting] = useState<string>();
+  const remove = useAction(DELETE_SESSION);
+
+  async function deleteIt(id: string) {
+    setDeleting(undefined);
+    if (await remove.run({ id })) onDeleted(id);
+  }
+
+  return (
+    <>
+      <nav id="sessions" className="side" popover="auto" aria-labelledby="sessions-heading">
+        <h2 id="sessions-heading">Conversations</h2>
+        <button type="button" onClick={() => onOpen()}>New conversation</button>
+        <Notice problem={remove.problem} />
+        <ul>
+          {cursors.map((after, index) => (
+            <Page
+              key={after ?? ""} after={after} current={current} onOpen={onOpen} onDelete={setDeleting}
+              onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
+            />
+          ))}
+        </ul>
+      </nav>
+      {deleting && (
+        <Confirm
+          title="Delete this conversation?" action="Delete" onYes={() => deleteIt(deleting)} onNo={() => setDeleting(undefined)}
+        >
+          All that was said in it goes, and what was read aloud. It cannot be brought back.
+        </Confirm>
+      )}
+    </>
+  );
+}
+
+interface PageProps {
+  after?: string;
+  current?: string;
+  onOpen: (sessionId: string) => void;
+  onDelete: (sessionId: string) => void;
+  onMore?: (cursor: string) => void;
+}
+
+function Page({ after, current, onOpen, onDelete, onMore }: PageProps) {
+  const [{ data, error }] = useQuery({ query: SESSIONS, variables: { after }, requestPolicy: "cache-and-network" });
+  const sessions = data?.viewer?.sessions;
+  if (!sessions) return error ? <li><Notice problem={problem(error)} /></li> : null;
+  const { hasNextPage, endCursor } = sessions.pageInfo;
+  return (
+    <>
+      {sessions.nodes.map(({ id, createdAt, messageCount }) => (
+        <li key={id} className="session">
+          <button type="button" className="person" aria-current={id === current || undefined} onClick={() => onOpen(id)}>
+            <span><When time={createdAt} /> <span className="quiet">{messageCount} messages</span></span>
+          </button>
+          <button type="button" className="link" onClick={() => onDelete(id)}>
+            Delete<span className="unseen"> the conversation of <When time={createdAt} /></span>
+          </button>
+        </li>
+      ))}
+      {hasNextPage && onMore && (
+        <li><button type="button" className="plain" onClick={() => onMore(endCursor!)}>Older ones</button></li>
+      )}
+    </>
+  );
+}

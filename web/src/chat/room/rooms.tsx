@@ -1,0 +1,51 @@
+import { type FormEvent, useEffect, useRef } from "react";
+import { useQuery } from "urql";
+import { problem } from "../problem";
+import { Field } from "../ui/field";
+import { Notice } from "../ui/notice";
+import { useAction } from "../ui/use-action";
+import { CREATE_ROOM, ROOMS } from "./documents";
+
+/** The rooms there are. On narrow screens it opens over the page (`popover`), on wide ones it is always there. */
+export function Rooms({ current }: { current: string }) {
+  const [{ data, error }] = useQuery({ query: ROOMS, variables: {} });
+  const create = useAction(CREATE_ROOM);
+  const ref = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (ref.current!.matches(":popover-open")) ref.current!.hidePopover();
+  }, [current]);
+
+  async function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const made = await create.run({ input: { name: String(new FormData(form).get("name")) } });
+    if (!made?.createRoom) return;
+    form.reset();
+    location.hash = `room/${made.createRoom.room.name}`;
+  }
+
+  return (
+    <nav id="rooms" className="side" popover="auto" aria-labelledby="rooms-heading" ref={ref}>
+      <h2 id="rooms-heading">Rooms</h2>
+      <Notice problem={error && problem(error)} />
+      <ul>
+        {data?.rooms?.nodes.map(({ id, name }) => (
+          <li key={id}>
+            <a href={`#room/${name}`} aria-current={name === current ? "page" : undefined}>#{name}</a>
+          </li>
+        ))}
+      </ul>
+      <details>
+        <summary>New room</summary>
+        <form onSubmit={submit}>
+          <Field
+            label="Name" name="name" required minLength={2} maxLength={32} autoCapitalize="none"
+            hint="2 to 32 of a–z, 0–9 and -. Rooms stay." problem={create.problem}
+          />
+          <Notice problem={create.problem} />
+          <button disabled={create.isRunning}>Make it</button>
+        </form>
+      </details>
+    </nav>
+  );
+}

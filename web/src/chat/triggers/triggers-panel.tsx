@@ -1,0 +1,130 @@
+import { type FormEvent, useState } from "react";
+import { useQuery } from "urql";
+import type { User } from "../app";
+import { problem } from "../problem";
+import { Notice } from "../ui/notice";
+import { useAction } from "../ui/use-action";
+import { Consents } from "./consents";
+import { MY_TRIGGERS, PAUSE, RESUME, type Trigger, TRIGGERS } from "./documents";
+import { TriggerForm } from "./trigger-form";
+import { TriggerCard } from "./trigger-card";
+
+// A list that is empty names no type by which the cache could know that there is something new for it.
+const LISTS = { additionalTypenames: ["Trigger"] };
+
+export default function TriggersPanel({ user }: { user: User }) {
+  const [{ data, error }] = useQuery({ query: MY_TRIGGERS, context: LISTS, requestPolicy: "cache-and-network" });
+  const [search, setSearch] = useState("");
+  const [view, setView] = useState<"all" | "active" | "mine">("all");
+  const [isWriting, setIsWriting] = useState(false);
+  const active = data?.viewer?.profile.triggers ?? [];
+  const isPaused = data?.viewer?.triggersPaused ?? false;
+
+  function find(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    setSearch(String(new FormData(event.currentTarget).get("search")).trim());
+    setView("all");
+  }
+
+  const card = (trigger: Trigger) => (
+    <TriggerCard key={trigger.id} trigger={trigger} user={user} isActive={active.some(({ id }) => id === trigger.id)} isPaused={isPaused} />
+  );
+  return (
+    <div className="page">
+      <h1>Triggers</h1>
+      <p className="lead">
+        A trigger is a short named cue. Companions use one with you <b>only after you have read and activated it</b>, and
+        you can take that back at any time: one by one, or all at once.
+      </p>
+      <Notice problem={error && problem(error)} />
+      {data?.viewer && <Pause isPaused={isPaused} count={active.length} />}
+
+      <div className="tools">
+        <div className="choice" role="group" aria-label="Which triggers to show">
+          <button type="button" aria-pressed={view === "all"} onClick={() => setView("all")}>All</button>
+          <button type="button" aria-pressed={view === "active"} onClick={() => setView("active")}>Active ({active.length})</button>
+          <button type="button" aria-pressed={view === "mine"} onClick={() => setView("mine")}>Written by me</button>
+        </div>
+        <form className="search" role="search" onSubmit={find}>
+          <label className="unseen" htmlFor="search">Search by name or description</label>
+          <input id="search" name="search" type="search" placeholder="Search" />
+          <button className="plain">Find</button>
+        </form>
+        <button type="button" onClick={() => setIsWriting(true)}>Write one</button>
+      </div>
+      {isWriting && <TriggerForm onDone={() => setIsWriting(false)} />}
+
+      {view === "active" ? (
+        <ul className="cards">{active.map(card)}{active.length === 0 && <li className="empty">You have activated none.</li>}</ul>
+      ) : (
+        <List key={`${view} ${search}`} search={view === "all" ? search : ""} creator={view === "mine" ? user.username : undefined} card={card} />
+      )}
+      <Consents />
+    </div>
+  );
+}
+
+function Pause({ isPaused, count }: { isPaused: boolean; count: number }) {
+  const pause = useAction(PAUSE);
+  const resume = useAction(RESUME);
+  const active = `${count} active ${count === 1 ? "trigger" : "triggers"}`;
+  return (
+    <section className={`card pause ${isPaused ? "paused" : ""}`} aria-label="Pause">
+      <p role="status">
+        {isPaused ? <><b>Paused.</b> None of your {active} is used, and your list stays as it is.</> : <><b>In use.</b> Your {active} may be used when you ask a companion to.</>}
+      </p>
+      {isPaused ? (
+        <button type="button" className="plain" disabled={resume.isRunning} onClick={() => resume.run({})}>Resume my triggers</button>
+      ) : (
+        <button type="button" disabled={pause.isRunning} onClick={() => pause.run({})}>Pause all my triggers</button>
+      )}
+      <Notice problem={pause.problem ?? resume.problem} />
+    </section>
+  );
+}
+
+interface ListProps {
+  search: string;
+  creator?: string;
+  card: (trigger: Trigger) => React.ReactNode;
+}
+
+function List({ search, creator, card }: ListProps) {
+  const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
+  return (
+    <ul className="cards">
+      {cursors.map((after, index) => (
+        <Page
+          key={after ?? ""} search={search} creator={creator} after={after} card={card}
+          onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
+        />
+      ))}
+    </ul>
+  );
+}
+
+interface PageProps extends ListProps {
+  after?: string;
+  onMore?: (cursor: string) => void;
+}
+
+function Page({ search, creator, after, card, onMore }: PageProps) {
+  const [{ data, error, fetching }] = useQuery({
+    query: TRIGGERS,
+    variables: { search: search || undefined, creator, after },
+    context: LISTS,
+    requestPolicy: "cache-and-network",
+  });
+  if (error) return <li><Notice problem={problem(error)} /></li>;
+  if (!data?.triggers) return fetching ? <li role="status">One moment…</li> : null;
+  const { nodes, pageInfo } = data.triggers;
+  return (
+    <>
+      {nodes.map(card)}
+      {nodes.length === 0 && !after && <li className="empty">{search ? `Nothing has “${search}” in its name or description.` : "There are none yet."}</li>}
+      {pageInfo.hasNextPage && onMore && (
+        <li className="more"><button type="button" className="plain" onClick={() => onMore(pageInfo.endCursor!)}>More</button></li>
+      )}
+    </>
+  );
+}
