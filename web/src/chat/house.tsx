@@ -54,7 +54,10 @@ export function House({ user, connection, onLeave }: Props) {
 
   return (
     <div className="house">
-      <a className="skip" href={`#${route.join("/")}`} onClick={() => main.current?.focus()}>Skip to content</a>
+      {/* The address says which panel it is, and not where in it. */}
+      <a className="skip" href="#content" onClick={(event) => (event.preventDefault(), main.current!.focus())}>
+        Skip to content
+      </a>
       <header className="bar">
         <a className="wordmark" href="/"><Moon /> BambiSleep.Chat</a>
         <nav aria-label="Panels" className="panels">
@@ -71,7 +74,7 @@ export function House({ user, connection, onLeave }: Props) {
           <button type="button" className="plain" onClick={leave} disabled={logOut.isRunning}>Log out</button>
         </div>
       </header>
-      <main ref={main} tabIndex={-1}>
+      <main id="content" ref={main} tabIndex={-1}>
         {/* Always there, so that nothing said meanwhile is missed. */}
         <RoomPanel
           key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread}

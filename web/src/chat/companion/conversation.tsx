@@ -35,7 +35,9 @@ export function Conversation({ sessionId, onSession }: Props) {
   const isAsking = answer.text !== undefined;
 
   const end = useRef<HTMLDivElement>(null);
-  useEffect(() => end.current?.scrollIntoView({ block: "end" }), [past, turns, asked, answer.text]);
+  useEffect(() => {
+    end.current!.scrollIntoView({ block: "end" });
+  }, [past, turns, asked, answer.text]);
 
   async function ask(event: FormEvent | KeyboardEvent) {
     event.preventDefault();

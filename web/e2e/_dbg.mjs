@@ -1,0 +1,13 @@
+import { openBrowser } from './browser.mjs';
+import * as c from './chat.mjs';
+const base='http://127.0.0.1:5741';
+const b=await openBrowser();
+const one=await c.newcomer(b,base,'dbg'+Date.now().toString(36),{viewport:{width:1280,height:800}});
+const p=one.page;
+await c.go(p,'Companion');
+await p.getByRole('textbox',{name:'Message to the companion'}).fill('Good evening companion, how are you?');
+await p.getByRole('button',{name:'Ask'}).click();
+await p.waitForTimeout(4000);
+await p.screenshot({path:'/tmp/chat-e2e/shots/dbg.png'});
+console.log(one.watch.problems);
+await b.close();
