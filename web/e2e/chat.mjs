@@ -268,6 +268,7 @@ async function restartByHand() {
   const lines = createInterface({ input: process.stdin });
   console.log('RESTART');
   for await (const _ of lines) break;
+  process.stdin.destroy(); // It would keep the program from ending.
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
