@@ -41,6 +41,8 @@ export function House({ user, connection, onLeave }: Props) {
   const panel = PANELS.some(({ path }) => path === route[0]) ? route[0]! : "room";
   const [room, setRoom] = useState("lobby");
   if (panel === "room" && route[1] && route[1] !== room) setRoom(route[1]);
+  const [hasCompanion, setHasCompanion] = useState(false);
+  if (panel === "companion" && !hasCompanion) setHasCompanion(true);
   const [unread, setUnread] = useState(0);
   const main = useFocusOnChange(panel);
   const logOut = useAction(LOG_OUT);
@@ -80,7 +82,8 @@ export function House({ user, connection, onLeave }: Props) {
           key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread}
         />
         <Suspense fallback={<p className="page" role="status">One moment…</p>}>
-          {panel === "companion" && <CompanionPanel />}
+          {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
+          {hasCompanion && <CompanionPanel isShown={panel === "companion"} />}
           {panel === "triggers" && <TriggersPanel user={user} />}
           {panel === "profile" && <ProfilePanel user={user} />}
           {panel === "keys" && <KeysPanel />}

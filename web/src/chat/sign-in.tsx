@@ -4,7 +4,7 @@ import { graphql } from "./gql";
 import type { Problem } from "./problem";
 import { Check, Field } from "./ui/field";
 import { Moon } from "./ui/icons";
-import { Notice } from "./ui/notice";
+import { FormNotice } from "./ui/notice";
 import { useAction } from "./ui/use-action";
 
 const REGISTER = graphql(`
@@ -50,7 +50,7 @@ function LogIn({ onEnter }: { onEnter: (user: User) => void }) {
       <h2 className="unseen">Log in</h2>
       <Username problem={problem} />
       <Field label="Password" name="password" type="password" autoComplete="current-password" required problem={problem} />
-      <Notice problem={problem} />
+      <FormNotice problem={problem} />
       <button disabled={isRunning}>Enter</button>
     </form>
   );
@@ -83,7 +83,7 @@ function Register({ onEnter }: { onEnter: (user: User) => void }) {
         hint="For the operator to reach you; shown to nobody else." problem={problem}
       />
       <Check label="I am 18 or older." name="ofAge" required problem={problem} />
-      <Notice problem={problem} />
+      <FormNotice problem={problem} />
       <button disabled={isRunning}>Make an account</button>
     </form>
   );

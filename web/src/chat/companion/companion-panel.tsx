@@ -3,7 +3,7 @@ import { Conversation } from "./conversation";
 import { Sessions } from "./sessions";
 
 /** Private conversations with companions. */
-export default function CompanionPanel() {
+export default function CompanionPanel({ isShown }: { isShown: boolean }) {
   const [opened, setOpened] = useState<{ key: number; sessionId?: string }>({ key: 0 });
   // The conversation that is open gets its session with the first answer, and stays as it is.
   const [sessionId, setSessionId] = useState<string>();
@@ -14,7 +14,7 @@ export default function CompanionPanel() {
   }
 
   return (
-    <div className="companion">
+    <div className="companion" hidden={!isShown}>
       <Sessions current={sessionId} onOpen={open} onDeleted={(id) => id === sessionId && open()} />
       <Conversation key={opened.key} sessionId={opened.sessionId} onSession={setSessionId} />
     </div>

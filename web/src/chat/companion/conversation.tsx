@@ -2,6 +2,7 @@ import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from 
 import { useClient, useQuery } from "urql";
 import { problem } from "../problem";
 import { Check } from "../ui/field";
+import { Moon } from "../ui/icons";
 import { Notice } from "../ui/notice";
 import { MODELS, SESSION, SESSIONS } from "./documents";
 import { type Kept, useAnswer } from "./use-answer";
@@ -70,6 +71,7 @@ export function Conversation({ sessionId, onSession }: Props) {
         <Notice problem={(pastError && problem(pastError)) ?? (modelsError && problem(modelsError))} />
         {isEmpty && (
           <p className="empty">
+            <Moon />
             What you say here is between you and the companion. It is kept in your conversations until you delete it.
           </p>
         )}

@@ -13,6 +13,9 @@ interface Props {
   onDeleted: (sessionId: string) => void;
 }
 
+// On narrow screens the list is over the conversation.
+const CLOSE = { popoverTarget: "sessions", popoverTargetAction: "hide" } as const;
+
 export function Sessions({ current, onOpen, onDeleted }: Props) {
   const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
   const [deleting, setDeleting] = useState<string>();
@@ -27,7 +30,7 @@ export function Sessions({ current, onOpen, onDeleted }: Props) {
     <>
       <nav id="sessions" className="side" popover="auto" aria-labelledby="sessions-heading">
         <h2 id="sessions-heading">Conversations</h2>
-        <button type="button" onClick={() => onOpen()}>New conversation</button>
+        <button type="button" {...CLOSE} onClick={() => onOpen()}>New conversation</button>
         <Notice problem={remove.problem} />
         <ul>
           {cursors.map((after, index) => (
@@ -66,8 +69,11 @@ function Page({ after, current, onOpen, onDelete, onMore }: PageProps) {
     <>
       {sessions.nodes.map(({ id, createdAt, messageCount }) => (
         <li key={id} className="session">
-          <button type="button" className="person" aria-current={id === current || undefined} onClick={() => onOpen(id)}>
-            <span><When time={createdAt} /> <span className="quiet">{messageCount} messages</span></span>
+          <button
+            type="button" className="person" {...CLOSE} aria-current={id === current || undefined}
+            onClick={() => onOpen(id)}
+          >
+            <span><When time={createdAt} /> <span className="quiet">{messageCount / 2} {messageCount === 2 ? "answer" : "answers"}</span></span>
           </button>
           <button type="button" className="link" onClick={() => onDelete(id)}>
             Delete<span className="unseen"> the conversation of <When time={createdAt} /></span>

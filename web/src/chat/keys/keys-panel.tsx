@@ -6,7 +6,7 @@ import { problem } from "../problem";
 import { Checks } from "../ui/checks";
 import { Confirm } from "../ui/dialog";
 import { Field } from "../ui/field";
-import { Notice } from "../ui/notice";
+import { FormNotice, Notice } from "../ui/notice";
 import { Secret } from "../ui/secret";
 import { useAction } from "../ui/use-action";
 import { When } from "../ui/when";
@@ -107,7 +107,7 @@ export default function KeysPanel() {
             <option value="0">never</option>
           </select>
         </div>
-        <Notice problem={create.problem} />
+        <FormNotice problem={create.problem} />
         <button disabled={create.isRunning}>Create</button>
       </form>
       {revoking && (

@@ -6,7 +6,7 @@ import type { ProfileQuery } from "../gql/graphql";
 import { problem } from "../problem";
 import { Avatar } from "../ui/avatar";
 import { Check, Field } from "../ui/field";
-import { Notice } from "../ui/notice";
+import { FormNotice, Notice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
 
 const PROFILE = graphql(`
@@ -95,7 +95,7 @@ function Edit({ profile }: { profile: Profile }) {
         label="My profile is public" name="isPublic" defaultChecked={profile.isPublic} problem={problem}
         hint="If not, only you and moderators see it. What you say in rooms is seen by everyone there either way."
       />
-      <Notice problem={problem} />
+      <FormNotice problem={problem} />
       <div className="row">
         <button disabled={isRunning}>Save</button>
         <span role="status">{isSaved ? "Saved." : ""}</span>
@@ -122,7 +122,7 @@ function Picture({ profile }: { profile: Profile }) {
         hint="PNG, JPEG or WebP, up to 5 MiB. It is kept at most 512 pixels wide and high." problem={upload.problem}
       />
       {upload.isRunning && <p role="status">Uploading…</p>}
-      <Notice problem={upload.problem ?? update.problem} />
+      <FormNotice problem={upload.problem ?? update.problem} />
       {profile.avatarUrl && (
         <button
           type="button" className="plain" disabled={update.isRunning}

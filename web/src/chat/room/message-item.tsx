@@ -3,8 +3,9 @@ import type { User } from "../app";
 import { Avatar } from "../ui/avatar";
 import { Confirm, Dialog } from "../ui/dialog";
 import { TextField } from "../ui/field";
+import { Dots } from "../ui/icons";
 import { Linked } from "../ui/linked";
-import { Notice } from "../ui/notice";
+import { FormNotice, Notice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
 import { When } from "../ui/when";
 import { LONGEST } from "./composer";
@@ -20,6 +21,7 @@ interface Props {
 
 export const MessageItem = memo(function MessageItem({ message, user, isContinued, onChanged }: Props) {
   const [task, setTask] = useState<"edit" | "delete" | "report">();
+  const [isOpen, setIsOpen] = useState(false);
   const remove = useAction(DELETE_MESSAGE);
   const { author, content, deletedAt, editedAt, timestamp } = message;
   const isOwn = author.id === user.id;
@@ -50,7 +52,7 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
         )}
         <Notice problem={remove.problem} />
         {!deletedAt && task !== "edit" && (
-          <p className="actions">
+          <p className={`actions ${isOpen ? "open" : ""}`}>
             {isOwn && <button type="button" className="link" onClick={() => setTask("edit")}>Edit</button>}
             {(isOwn || user.role !== "MEMBER") && (
               <button type="button" className="link" onClick={() => setTask("delete")}>Delete</button>
@@ -59,6 +61,15 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
           </p>
         )}
       </div>
+      {/* Where nothing can hover over the message. */}
+      {!deletedAt && task !== "edit" && (
+        <button
+          type="button" className="link more" aria-label="What can be done with this message" aria-expanded={isOpen}
+          onClick={() => setIsOpen(!isOpen)}
+        >
+          <Dots />
+        </button>
+      )}
       {task === "delete" && (
         <Confirm title="Delete this message?" action="Delete" onYes={deleteIt} onNo={done}>
           It disappears for everyone. Its place in the room stays.
@@ -91,7 +102,7 @@ function Edit({ message, onChanged, onDone }: { message: Message; onChanged: Pro
         ref={area} label="What it is to say" name="content" defaultValue={message.content} rows={2} required
         maxLength={LONGEST} problem={problem}
       />
-      <Notice problem={problem} />
+      <FormNotice problem={problem} />
       <div className="row">
         <button disabled={isRunning}>Save</button>
         <button type="button" className="plain" onClick={onDone}>Cancel</button>
@@ -120,7 +131,7 @@ function Report({ message, onDone }: { message: Message; onDone: () => void }) {
       ) : (
         <form onSubmit={submit}>
           <TextField label="Why?" hint="For the moderators, up to 500 characters." name="reason" rows={3} required maxLength={500} problem={problem} />
-          <Notice problem={problem} />
+          <FormNotice problem={problem} />
           <div className="row">
             <button disabled={isRunning}>Report</button>
             <button type="button" className="plain" onClick={onDone}>Cancel</button>

@@ -1,7 +1,7 @@
 import { Fragment, useEffect, useLayoutEffect, useRef, useState } from "react";
 import type { User } from "../app";
 import type { Problem } from "../problem";
-import { Down } from "../ui/icons";
+import { Down, Moon } from "../ui/icons";
 import { Notice } from "../ui/notice";
 import type { Message } from "./documents";
 import { MessageItem } from "./message-item";
@@ -81,7 +81,7 @@ export function MessageList({ timeline, outgoing, outbox, user, divider, unread,
         )}
         <Notice problem={problem} />
         {isOpen && messages.length === 0 && pending.length === 0 && (
-          <p className="empty">Nothing has been said here yet. Be the first.</p>
+          <p className="empty"><Moon /> Nothing has been said here yet. Be the first.</p>
         )}
         <ol>
           {messages.map((message, index) => {

@@ -2,7 +2,7 @@ import { type FormEvent, useEffect, useRef } from "react";
 import { useQuery } from "urql";
 import { problem } from "../problem";
 import { Field } from "../ui/field";
-import { Notice } from "../ui/notice";
+import { FormNotice, Notice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
 import { CREATE_ROOM, ROOMS } from "./documents";
 
@@ -39,10 +39,10 @@ export function Rooms({ current }: { current: string }) {
         <summary>New room</summary>
         <form onSubmit={submit}>
           <Field
-            label="Name" name="name" required minLength={2} maxLength={32} autoCapitalize="none"
+            label="Name of the room" name="name" required minLength={2} maxLength={32} autoCapitalize="none"
             hint="2 to 32 of a–z, 0–9 and -. Rooms stay." problem={create.problem}
           />
-          <Notice problem={create.problem} />
+          <FormNotice problem={create.problem} />
           <button disabled={create.isRunning}>Make it</button>
         </form>
       </details>

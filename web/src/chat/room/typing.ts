@@ -24,13 +24,17 @@ export class Typing {
 
   close() {
     clearTimeout(this.#idle);
-    this.#socket?.close();
     this.#told = 0;
+    const socket = this.#socket;
+    this.#socket = undefined;
+    if (socket?.readyState === WebSocket.OPEN) socket.close();
   }
 
   #open() {
-    this.#socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/chat`);
-    this.#socket.addEventListener("open", () => {
+    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/chat`);
+    this.#socket = socket;
+    socket.addEventListener("open", () => {
+      if (this.#socket !== socket) return socket.close(); // Closed before it was open.
       // Everyone begins in the lobby.
       if (this.room !== LOBBY) {
         this.#send("leave", LOBBY);
@@ -41,6 +45,6 @@ export class Typing {
   }
 
   #send(type: "join" | "leave" | "typing", room = this.room) {
-    this.#socket!.send(JSON.stringify({ type, room }));
+    this.#socket?.send(JSON.stringify({ type, room }));
   }
 }

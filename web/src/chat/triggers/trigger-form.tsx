@@ -1,7 +1,7 @@
 import type { FormEvent } from "react";
 import { Dialog } from "../ui/dialog";
 import { Check, Field, TextField } from "../ui/field";
-import { Notice } from "../ui/notice";
+import { FormNotice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
 import { CREATE_TRIGGER, type Trigger, UPDATE_TRIGGER } from "./documents";
 
@@ -41,7 +41,7 @@ export function TriggerForm({ trigger, onDone }: { trigger?: Trigger; onDone: ()
           problem={problem}
         />
         {trigger && <p className="quiet">A new name or text deactivates it for everyone else, until they have read it again.</p>}
-        <Notice problem={problem} />
+        <FormNotice problem={problem} />
         <div className="row">
           <button disabled={create.isRunning || update.isRunning}>{trigger ? "Save" : "Write it"}</button>
           <button type="button" className="plain" onClick={onDone}>Cancel</button>

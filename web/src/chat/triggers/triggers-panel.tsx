@@ -67,11 +67,16 @@ export default function TriggersPanel({ user }: { user: User }) {
 function Pause({ isPaused, count }: { isPaused: boolean; count: number }) {
   const pause = useAction(PAUSE);
   const resume = useAction(RESUME);
-  const active = `${count} active ${count === 1 ? "trigger" : "triggers"}`;
+  const active = count === 1 ? "active trigger" : `${count} active triggers`;
+  const words = isPaused
+    ? "None of your triggers is used, and your list stays as it is."
+    : count === 0
+      ? "You have activated none, so none is used."
+      : `Your ${active} may be used when you ask a companion to.`;
   return (
     <section className={`card pause ${isPaused ? "paused" : ""}`} aria-label="Pause">
       <p role="status">
-        {isPaused ? <><b>Paused.</b> None of your {active} is used, and your list stays as it is.</> : <><b>In use.</b> Your {active} may be used when you ask a companion to.</>}
+        <b>{isPaused ? "Paused." : "Not paused."}</b> {words}
       </p>
       {isPaused ? (
         <button type="button" className="plain" disabled={resume.isRunning} onClick={() => resume.run({})}>Resume my triggers</button>

@@ -17,6 +17,7 @@ export const Person = icon("M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4.5 20.500c.8-4 
 export const Key = icon("M14.5 4a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11zM10.5 13.500L4 20v-3.500M7 17l2 2M15.5 8.500h.01");
 export const Hook = icon("M12 4v9m0 0a4 4 0 1 1-4-4M12 4a2 2 0 1 0 .01 0M16 13h4m-2-2v4");
 export const Down = icon("M12 5v14M6 13l6 6 6-6");
+export const Dots = icon("M5 12h.01M12 12h.01M19 12h.01");
 export const Send = icon("M4 12l16-8-6 16-3-7z");
 
 export function Moon() {

@@ -4,7 +4,7 @@ import type { EventKind } from "../gql/graphql";
 import { problem } from "../problem";
 import { Checks } from "../ui/checks";
 import { Field } from "../ui/field";
-import { Notice } from "../ui/notice";
+import { FormNotice, Notice } from "../ui/notice";
 import { Secret } from "../ui/secret";
 import { useAction } from "../ui/use-action";
 import { CREATE_WEBHOOK, EVENTS, WEBHOOKS } from "./documents";
@@ -51,7 +51,7 @@ export default function WebhooksPanel() {
           legend="What it is told of" name="events" values={EVENTS as Record<EventKind, string>} checked={["MESSAGE_NEW"]}
           problem={create.problem}
         />
-        <Notice problem={create.problem} />
+        <FormNotice problem={create.problem} />
         <button disabled={create.isRunning}>Create</button>
       </form>
     </div>
