@@ -5,7 +5,7 @@ import { createClient } from "graphql-ws";
 import { make, pipe, takeUntil, toAsyncIterable } from "wonka";
 import { isLoggedOut, problem } from "./problem";
 
-/** `live`: the socket is open; `connecting`: it is being opened; `offline`: it was lost. */
+/** `live`: the socket is open; `connecting`: it is being opened, or again; `offline`: there is no network. */
 export type Status = "connecting" | "live" | "offline";
 
 export interface Connection {
@@ -25,7 +25,8 @@ const SILENCE = 30_000;
  * `onLoggedOut` is called whenever the server says that nobody is logged in.
  */
 export function connect(onLoggedOut: () => void): Connection {
-  let status: Status = navigator.onLine ? "connecting" : "offline";
+  const closed = (): Status => (navigator.onLine ? "connecting" : "offline");
+  let status = closed();
   const listeners = new Set<() => void>();
   const tell = (next: Status) => {
     status = next;
@@ -46,13 +47,15 @@ export function connect(onLoggedOut: () => void): Connection {
     on: {
       connected: () => (tell("live"), heard()),
       message: heard,
-      closed: () => (tell("offline"), clearTimeout(silence)),
+      closed: () => (tell(closed()), clearTimeout(silence)),
     },
   });
 
   // The browser often knows first that the network is gone, and the socket last.
-  const lost = () => socket.terminate();
+  const lost = () => (socket.terminate(), tell("offline"));
+  const back = () => tell("connecting");
   window.addEventListener("offline", lost);
+  window.addEventListener("online", back);
 
   const client = new Client({
     url: "/graphql",
@@ -83,6 +86,7 @@ export function connect(onLoggedOut: () => void): Connection {
     },
     close() {
       window.removeEventListener("offline", lost);
+      window.removeEventListener("online", back);
       clearTimeout(silence);
       void socket.dispose();
     },

@@ -96,7 +96,7 @@ export function House({ user, connection, onLeave }: Props) {
 
 function ConnectionState({ connection }: { connection: Connection }) {
   const status = useSyncExternalStore(connection.onStatus, connection.status);
-  const words = { live: "Live", connecting: "Connecting…", offline: "Offline, reconnecting…" };
+  const words = { live: "Live", connecting: "Connecting…", offline: "Offline" };
   return <span role="status" className={`state ${status}`}>{words[status]}</span>;
 }
 

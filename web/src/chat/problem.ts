@@ -27,7 +27,7 @@ export function problem(error: CombinedError): Problem {
   );
   const message =
     code === "RATE_LIMITED" && details.retryAfter
-      ? `Too much at once. Try again at ${clock(Date.now() + 1_000 * details.retryAfter)}.`
+      ? `Too much at once: possible again at ${clock(Date.now() + 1_000 * details.retryAfter)}.`
       : sentence(first.message);
   return { code, message, fields, retryAfter: details.retryAfter };
 }

@@ -93,7 +93,7 @@ export function Conversation({ sessionId, onSession }: Props) {
       <form className="composer" onSubmit={ask}>
         <label className="unseen" htmlFor="prompt">Message to the companion</label>
         <textarea
-          id="prompt" rows={1} maxLength={8_000} value={draft} placeholder="Message to the companion" enterKeyHint="send"
+          id="prompt" rows={1} maxLength={8_000} value={draft} placeholder="Write to the companion" enterKeyHint="send"
           onChange={({ target }) => setDraft(target.value)}
           onKeyDown={(event) => event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && ask(event)}
         />

@@ -41,7 +41,7 @@ export function Composer({ room, username, onSend }: Props) {
     <form className="composer" onSubmit={send}>
       <label className="unseen" htmlFor="message">Message to #{room}</label>
       <textarea
-        id="message" rows={1} value={draft} placeholder={`Message to #${room}`} enterKeyHint="send"
+        id="message" rows={1} value={draft} placeholder="Write a message" enterKeyHint="send"
         aria-describedby="message-hint" aria-invalid={left < 0 || undefined}
         onChange={({ target }) => {
           keep(target.value);

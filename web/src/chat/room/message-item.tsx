@@ -86,6 +86,7 @@ function Edit({ message, onChanged, onDone }: { message: Message; onChanged: Pro
   useEffect(() => {
     area.current!.focus();
     area.current!.setSelectionRange(message.content.length, message.content.length);
+    area.current!.form!.scrollIntoView({ block: "nearest" });
   }, [message.content]);
 
   async function submit(event: FormEvent<HTMLFormElement>) {

@@ -29,6 +29,7 @@ interface Props {
 export function MessageList({ timeline, outgoing, outbox, user, divider, unread, onChanged, onEarlier, onAtEnd }: Props) {
   const { messages, hasEarlier, isOpen } = timeline;
   const scroller = useRef<HTMLDivElement>(null);
+  const list = useRef<HTMLOListElement>(null);
   const isAtEnd = useRef(true);
   const [isLoading, setIsLoading] = useState(false);
   const [problem, setProblem] = useState<Problem>();
@@ -57,11 +58,14 @@ export function MessageList({ timeline, outgoing, outbox, user, divider, unread,
     shown.current = { first, height: element.scrollHeight };
   });
 
-  // And so it does when the window or the keyboard of a phone takes room away.
+  // And who is at the end stays there when the keyboard of a phone takes room away, or a message grows.
   useEffect(() => {
     const element = scroller.current!;
-    const observer = new ResizeObserver(() => isAtEnd.current && (element.scrollTop = element.scrollHeight));
+    const observer = new ResizeObserver(() => {
+      if (isAtEnd.current) element.scrollTop = element.scrollHeight;
+    });
     observer.observe(element);
+    observer.observe(list.current!);
     return () => observer.disconnect();
   }, []);
 
@@ -83,7 +87,7 @@ export function MessageList({ timeline, outgoing, outbox, user, divider, unread,
         {isOpen && messages.length === 0 && pending.length === 0 && (
           <p className="empty"><Moon /> Nothing has been said here yet. Be the first.</p>
         )}
-        <ol>
+        <ol ref={list}>
           {messages.map((message, index) => {
             const before = messages[index - 1];
             const isFirstNew = message.number > divider && (!before || before.number <= divider);

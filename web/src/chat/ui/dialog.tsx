@@ -31,8 +31,9 @@ export function Confirm({ title, children, action, onYes, onNo }: Question) {
     <Dialog title={title} onClose={onNo}>
       <p>{children}</p>
       <div className="row">
-        <button type="button" className="danger" onClick={onYes}>{action}</button>
+        {/* First, so that it has the focus. */}
         <button type="button" className="plain" onClick={onNo}>Cancel</button>
+        <button type="button" className="danger" onClick={onYes}>{action}</button>
       </div>
     </Dialog>
   );

@@ -10,7 +10,7 @@ const WORDS = { PENDING: "waiting", DELIVERED: "arrived", FAILED: "given up" };
 const LISTS = { additionalTypenames: ["Delivery"] };
 
 /** What was sent and is to be sent, newest first, a page at a time. */
-export function Deliveries({ id }: { id: string }) {
+export function Deliveries({ id, onLook }: { id: string; onLook: () => void }) {
   const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
   const after = cursors.at(-1);
   const [{ data, error, fetching }, reload] = useQuery({
@@ -20,6 +20,10 @@ export function Deliveries({ id }: { id: string }) {
     requestPolicy: "cache-and-network",
   });
   const redeliver = useAction(REDELIVER);
+  const look = () => {
+    reload({ requestPolicy: "network-only" });
+    onLook();
+  };
   const deliveries = data?.viewer?.webhook?.deliveries;
   if (!deliveries) return error ? <Notice problem={problem(error)} /> : <p role="status">One moment…</p>;
   const { hasNextPage, endCursor } = deliveries.pageInfo;
@@ -49,7 +53,7 @@ export function Deliveries({ id }: { id: string }) {
         {deliveries.nodes.length === 0 && <li>There are none yet.</li>}
       </ul>
       <div className="row">
-        <button type="button" className="plain" disabled={fetching} onClick={() => reload({ requestPolicy: "network-only" })}>Look again</button>
+        <button type="button" className="plain" disabled={fetching} onClick={look}>Look again</button>
         {cursors.length > 1 && <button type="button" className="plain" onClick={() => setCursors(cursors.slice(0, -1))}>Newer ones</button>}
         {hasNextPage && <button type="button" className="plain" onClick={() => setCursors([...cursors, endCursor!])}>Older ones</button>}
       </div>

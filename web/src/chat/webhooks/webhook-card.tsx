@@ -9,9 +9,11 @@ import { DELETE_WEBHOOK, EVENTS, PING_WEBHOOK, UPDATE_WEBHOOK, type Webhook } fr
 interface Props {
   webhook: Webhook;
   onSecret: (secret: string) => void;
+  /** Called when its health is to be looked at again. */
+  onLook: () => void;
 }
 
-export function WebhookCard({ webhook, onSecret }: Props) {
+export function WebhookCard({ webhook, onSecret, onLook }: Props) {
   const [task, setTask] = useState<"rotate" | "delete">();
   const [isOpen, setIsOpen] = useState(false);
   const ping = useAction(PING_WEBHOOK);
@@ -50,7 +52,7 @@ export function WebhookCard({ webhook, onSecret }: Props) {
       </div>
       <details open={isOpen} onToggle={({ currentTarget }) => setIsOpen(currentTarget.open)}>
         <summary>Deliveries</summary>
-        {isOpen && <Deliveries id={id} />}
+        {isOpen && <Deliveries id={id} onLook={onLook} />}
       </details>
       {task === "rotate" && (
         <Confirm title="Make a new secret?" action="Make it" onYes={rotate} onNo={done}>

@@ -14,7 +14,7 @@ import { WebhookCard } from "./webhook-card";
 const LISTS = { additionalTypenames: ["Webhook"] };
 
 export default function WebhooksPanel() {
-  const [{ data, error }] = useQuery({ query: WEBHOOKS, context: LISTS, requestPolicy: "cache-and-network" });
+  const [{ data, error }, reload] = useQuery({ query: WEBHOOKS, context: LISTS, requestPolicy: "cache-and-network" });
   const create = useAction(CREATE_WEBHOOK);
   const [secret, setSecret] = useState<string>();
   const webhooks = data?.viewer?.webhooks?.nodes;
@@ -38,7 +38,12 @@ export default function WebhooksPanel() {
       <Notice problem={error && problem(error)} />
       {secret && <Secret label="Your new secret" value={secret} onDone={() => setSecret(undefined)} />}
       <ul className="cards">
-        {webhooks?.map((webhook) => <WebhookCard key={webhook.id} webhook={webhook} onSecret={setSecret} />)}
+        {webhooks?.map((webhook) => (
+          <WebhookCard
+            key={webhook.id} webhook={webhook} onSecret={setSecret}
+            onLook={() => reload({ requestPolicy: "network-only" })}
+          />
+        ))}
         {webhooks?.length === 0 && <li className="empty">You have none.</li>}
       </ul>
       <form className="card" onSubmit={submit}>
