@@ -40,7 +40,10 @@ export async function logOut(page) {
 
 /** Waits until the page hears what is said. */
 export async function live(page) {
-  await page.getByRole('status').filter({ hasText: /^Live$/ }).waitFor({ timeout: PATIENCE });
+  await page
+    .getByRole('status')
+    .filter({ hasText: /^Live$/ })
+    .waitFor({ timeout: PATIENCE });
 }
 
 /** Goes to `Rooms`, `Companion`, `Triggers`, `Profile`, `Keys` or `Webhooks`. */
@@ -88,6 +91,24 @@ export async function remove(page, text) {
   await item.getByRole('button', { name: 'Delete' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await item.waitFor({ state: 'detached' });
+}
+
+/** Has the server take messages while the page hears nothing of that, twice. `during` is to send one. */
+export async function losingAnswers(page, during) {
+  let lost = 0;
+  let resolve;
+  const bothLost = new Promise((done) => (resolve = done));
+  const lose = async (route) => {
+    if (lost === 2 || !route.request().postData()?.includes('sendMessage')) return route.fallback();
+    lost += 1;
+    await route.fetch();
+    await route.abort('connectionreset');
+    if (lost === 2) resolve();
+  };
+  await page.route('**/graphql', lose);
+  await during();
+  await bothLost;
+  await page.unroute('**/graphql', lose);
 }
 
 export async function writeTrigger(page, { name, description, content }) {
@@ -168,7 +189,10 @@ export async function scenario(base, restart) {
     await visitor.context.close();
     const one = await newcomer(browser, base, ada);
     const other = await newcomer(browser, base, bob, { viewport: { width: 390, height: 844 }, hasTouch: true });
-    await one.page.getByRole('complementary', { name: /Here now/ }).getByText(bob).waitFor();
+    await one.page
+      .getByRole('complementary', { name: /Here now/ })
+      .getByText(bob)
+      .waitFor();
     await send(one.page, said('hello, who is here?'));
     await sees(other.page, said('hello, who is here?'));
     await other.page.getByRole('textbox', { name: /^Message to #/ }).pressSequentially(said('me'));
@@ -214,11 +238,34 @@ export async function scenario(base, restart) {
     const own = numbered.filter((text) => /ada|before$|after$/.test(text));
     if (own.join() !== own.toSorted().join()) throw new Error(`out of order: ${own.join(' | ')}`);
 
+    // The answer to a message is lost, so that it is sent again; then the network is gone for a while.
+    one.watch.isOffline = true;
+    await losingAnswers(one.page, async () => {
+      await send(one.page, said('8 said once'));
+      await sees(other.page, said('8 said once'));
+    });
+    await one.context.setOffline(true);
+    await one.page.getByText('Offline', { exact: true }).waitFor();
+    await send(one.page, said('9 written offline'));
+    await send(other.page, said('9 said meanwhile'));
+    await message(one.page, said('9 written offline')).filter({ hasText: 'sending…' }).waitFor();
+    await one.context.setOffline(false);
+    for (const { page } of [one, other]) {
+      for (const text of ['8 said once', '9 written offline', '9 said meanwhile']) {
+        await sees(page, said(text));
+        if ((await texts(page, said(text))).length !== 1) throw new Error(`doubled: ${text}`);
+      }
+    }
+    await live(one.page);
+    one.watch.isOffline = false;
+
     // The same after a reload, which reads it all anew.
     await one.page.reload();
-    await sees(one.page, said('7 after too'));
+    await sees(one.page, said('9 said meanwhile'));
     await live(one.page);
-    if ((await texts(one.page, `${suffix} `)).join() !== seen.join()) throw new Error('not alike after a reload');
+    if ((await texts(one.page, `${suffix} `)).join() !== (await texts(other.page, `${suffix} `)).join()) {
+      throw new Error('not alike after a reload');
+    }
 
     // Consent: Bob reads what Ada wrote, activates it, pauses.
     const calm = `Calm ${suffix}`;

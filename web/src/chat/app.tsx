@@ -13,7 +13,13 @@ import { Notice } from "./ui/notice";
 
 const VIEWER = graphql(`
   query Viewer {
-    viewer { user { id username role } }
+    viewer {
+      user {
+        id
+        username
+        role
+      }
+    }
   }
 `);
 
@@ -49,7 +55,9 @@ export function App() {
         <SignIn onEnter={enter} />
       ) : (
         <main className="door">
-          <h1 className="wordmark"><Moon /> BambiSleep.Chat</h1>
+          <h1 className="wordmark">
+            <Moon /> BambiSleep.Chat
+          </h1>
           {reason ? <Notice problem={reason} /> : <p role="status">One moment…</p>}
         </main>
       )}
@@ -58,7 +66,11 @@ export function App() {
 }
 
 /** Who is calling, asked until the server says so. */
-async function identify(client: Client, signal: AbortSignal, hindered: (reason: Problem) => void): Promise<User | null> {
+async function identify(
+  client: Client,
+  signal: AbortSignal,
+  hindered: (reason: Problem) => void,
+): Promise<User | null> {
   for (let attempt = 3; ; attempt++) {
     const { data, error } = await client.query(VIEWER, {}, { requestPolicy: "network-only" }).toPromise();
     if (data?.viewer) return data.viewer.user;

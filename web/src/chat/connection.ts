@@ -1,6 +1,14 @@
 // The way to the server: queries and mutations over HTTP, subscriptions over one WebSocket, by the session cookie.
 
-import { cacheExchange, Client, type CombinedError, fetchExchange, mapExchange, subscriptionExchange, type TypedDocumentNode } from "@urql/core";
+import {
+  cacheExchange,
+  Client,
+  type CombinedError,
+  fetchExchange,
+  mapExchange,
+  subscriptionExchange,
+  type TypedDocumentNode,
+} from "@urql/core";
 import { createClient } from "graphql-ws";
 import { make, pipe, takeUntil, toAsyncIterable } from "wonka";
 import { isLoggedOut, problem } from "./problem";

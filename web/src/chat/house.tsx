@@ -1,5 +1,6 @@
 // What members see: the bar, the way between the panels, and the panel that one is in.
 
+import "./house.css";
 import { lazy, Suspense, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { User } from "./app";
 import type { Connection } from "./connection";
@@ -27,7 +28,11 @@ const PANELS = [
 ];
 
 const LOG_OUT = graphql(`
-  mutation LogOut { logout { success } }
+  mutation LogOut {
+    logout {
+      success
+    }
+  }
 `);
 
 interface Props {
@@ -61,27 +66,40 @@ export function House({ user, connection, onLeave }: Props) {
         Skip to content
       </a>
       <header className="bar">
-        <a className="wordmark" href="/"><Moon /> BambiSleep.Chat</a>
+        <a className="wordmark" href="/">
+          <Moon /> BambiSleep.Chat
+        </a>
         <nav aria-label="Panels" className="panels">
           {PANELS.map(({ path, name, Icon }) => (
             <a key={path} href={`#${path}`} aria-current={path === panel ? "page" : undefined}>
               <Icon /> {name}
-              {path === "room" && unread > 0 && <span className="badge"><span className="unseen">, new messages: </span>{unread}</span>}
+              {path === "room" && unread > 0 && (
+                <span className="badge">
+                  <span className="unseen">, new messages: </span>
+                  {unread}
+                </span>
+              )}
             </a>
           ))}
         </nav>
         <div className="me">
           <ConnectionState connection={connection} />
           <span className="name">{user.username}</span>
-          <button type="button" className="plain" onClick={leave} disabled={logOut.isRunning}>Log out</button>
+          <button type="button" className="plain" onClick={leave} disabled={logOut.isRunning}>
+            Log out
+          </button>
         </div>
       </header>
       <main id="content" ref={main} tabIndex={-1}>
         {/* Always there, so that nothing said meanwhile is missed. */}
-        <RoomPanel
-          key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread}
-        />
-        <Suspense fallback={<p className="page" role="status">One moment…</p>}>
+        <RoomPanel key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread} />
+        <Suspense
+          fallback={
+            <p className="page" role="status">
+              One moment…
+            </p>
+          }
+        >
           {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
           {hasCompanion && <CompanionPanel isShown={panel === "companion"} />}
           {panel === "triggers" && <TriggersPanel user={user} />}
@@ -97,7 +115,11 @@ export function House({ user, connection, onLeave }: Props) {
 function ConnectionState({ connection }: { connection: Connection }) {
   const status = useSyncExternalStore(connection.onStatus, connection.status);
   const words = { live: "Live", connecting: "Connecting…", offline: "Offline" };
-  return <span role="status" className={`state ${status}`}>{words[status]}</span>;
+  return (
+    <span role="status" className={`state ${status}`}>
+      {words[status]}
+    </span>
+  );
 }
 
 /** Someone who goes to another panel by keyboard goes on from its beginning. */

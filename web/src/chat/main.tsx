@@ -1,5 +1,5 @@
 import "../theme.css";
-import "./chat.css";
+import "./ui/ui.css";
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
 

@@ -22,9 +22,7 @@ export function problem(error: CombinedError): Problem {
   const first = error.graphQLErrors[0];
   if (!first) return unreached(error);
   const { code = "INTERNAL", details = {} } = first.extensions as Extensions;
-  const fields = Object.fromEntries(
-    Object.entries(details.fields ?? {}).map(([field, why]) => [field, sentence(why)]),
-  );
+  const fields = Object.fromEntries(Object.entries(details.fields ?? {}).map(([field, why]) => [field, sentence(why)]));
   const message =
     code === "RATE_LIMITED" && details.retryAfter
       ? `Too much at once: possible again at ${clock(Date.now() + 1_000 * details.retryAfter)}.`

@@ -1,3 +1,4 @@
+import "./door.css";
 import { type FormEvent, useState } from "react";
 import type { User } from "./app";
 import { graphql } from "./gql";
@@ -9,13 +10,25 @@ import { useAction } from "./ui/use-action";
 
 const REGISTER = graphql(`
   mutation Register($input: RegisterInput!) {
-    register(input: $input) { user { id username role } }
+    register(input: $input) {
+      user {
+        id
+        username
+        role
+      }
+    }
   }
 `);
 
 const LOG_IN = graphql(`
   mutation LogIn($input: LoginInput!) {
-    login(input: $input) { user { id username role } }
+    login(input: $input) {
+      user {
+        id
+        username
+        role
+      }
+    }
   }
 `);
 
@@ -24,12 +37,18 @@ export function SignIn({ onEnter }: { onEnter: (user: User) => void }) {
   const [isNew, setIsNew] = useState(false);
   return (
     <main className="door">
-      <h1 className="wordmark"><Moon /> BambiSleep.Chat</h1>
+      <h1 className="wordmark">
+        <Moon /> BambiSleep.Chat
+      </h1>
       <p className="quiet">A place to talk, for adults. Companions use a trigger only if you have opted in to it.</p>
       <div className="card">
         <div className="choice" role="group" aria-label="Have you been here before?">
-          <button type="button" aria-pressed={!isNew} onClick={() => setIsNew(false)}>Log in</button>
-          <button type="button" aria-pressed={isNew} onClick={() => setIsNew(true)}>Register</button>
+          <button type="button" aria-pressed={!isNew} onClick={() => setIsNew(false)}>
+            Log in
+          </button>
+          <button type="button" aria-pressed={isNew} onClick={() => setIsNew(true)}>
+            Register
+          </button>
         </div>
         {isNew ? <Register onEnter={onEnter} /> : <LogIn onEnter={onEnter} />}
       </div>
@@ -49,7 +68,14 @@ function LogIn({ onEnter }: { onEnter: (user: User) => void }) {
     <form onSubmit={submit}>
       <h2 className="unseen">Log in</h2>
       <Username problem={problem} />
-      <Field label="Password" name="password" type="password" autoComplete="current-password" required problem={problem} />
+      <Field
+        label="Password"
+        name="password"
+        type="password"
+        autoComplete="current-password"
+        required
+        problem={problem}
+      />
       <FormNotice problem={problem} />
       <button disabled={isRunning}>Enter</button>
     </form>
@@ -75,12 +101,22 @@ function Register({ onEnter }: { onEnter: (user: User) => void }) {
       <h2 className="unseen">Register</h2>
       <Username problem={problem} hint="3 to 32 of A–Z, a–z, 0–9, _ and -. It cannot be changed later." />
       <Field
-        label="Password" name="password" type="password" autoComplete="new-password" required minLength={8}
-        hint="8 characters at least." problem={problem}
+        label="Password"
+        name="password"
+        type="password"
+        autoComplete="new-password"
+        required
+        minLength={8}
+        hint="8 characters at least."
+        problem={problem}
       />
       <Field
-        label="E-mail (optional)" name="email" type="email" autoComplete="email"
-        hint="For the operator to reach you; shown to nobody else." problem={problem}
+        label="E-mail (optional)"
+        name="email"
+        type="email"
+        autoComplete="email"
+        hint="For the operator to reach you; shown to nobody else."
+        problem={problem}
       />
       <Check label="I am 18 or older." name="ofAge" required problem={problem} />
       <FormNotice problem={problem} />
@@ -92,8 +128,14 @@ function Register({ onEnter }: { onEnter: (user: User) => void }) {
 function Username({ problem, hint }: { problem?: Problem; hint?: string }) {
   return (
     <Field
-      label="Username" name="username" autoComplete="username" autoCapitalize="none" spellCheck={false} required
-      hint={hint} problem={problem}
+      label="Username"
+      name="username"
+      autoComplete="username"
+      autoCapitalize="none"
+      spellCheck={false}
+      required
+      hint={hint}
+      problem={problem}
     />
   );
 }

@@ -1,3 +1,5 @@
+import "../ui/talk.css";
+import "./companion.css";
 import { useState } from "react";
 import { Conversation } from "./conversation";
 import { Sessions } from "./sessions";

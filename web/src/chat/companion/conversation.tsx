@@ -65,7 +65,9 @@ export function Conversation({ sessionId, onSession }: Props) {
     <section className="talk" aria-labelledby="companion-name">
       <header>
         <h1 id="companion-name">Companion</h1>
-        <button type="button" className="plain narrow" popoverTarget="sessions">Conversations</button>
+        <button type="button" className="plain narrow" popoverTarget="sessions">
+          Conversations
+        </button>
       </header>
       <div className="scroller" role="region" aria-label="Conversation" tabIndex={0}>
         <Notice problem={(pastError && problem(pastError)) ?? (modelsError && problem(modelsError))} />
@@ -77,7 +79,9 @@ export function Conversation({ sessionId, onSession }: Props) {
         )}
         <ol className="turns">
           {past?.viewer?.session?.messages.map(({ role, content }, index) => (
-            <Said key={index} by={role}>{content}</Said>
+            <Said key={index} by={role}>
+              {content}
+            </Said>
           ))}
           {turns.map(({ prompt, answer }, index) => (
             <TurnItems key={index} prompt={prompt} answer={answer} isNewest={index === turns.length - 1} />
@@ -88,28 +92,45 @@ export function Conversation({ sessionId, onSession }: Props) {
         <div ref={end} />
       </div>
       {/* The answer as a whole: piece by piece nobody could listen to it. */}
-      <p className="unseen" role="status">{isAsking ? "The companion is answering" : turns.at(-1)?.answer.response}</p>
+      <p className="unseen" role="status">
+        {isAsking ? "The companion is answering" : turns.at(-1)?.answer.response}
+      </p>
       <Notice problem={answer.problem} />
       <form className="composer" onSubmit={ask}>
-        <label className="unseen" htmlFor="prompt">Message to the companion</label>
+        <label className="unseen" htmlFor="prompt">
+          Message to the companion
+        </label>
         <textarea
-          id="prompt" rows={1} maxLength={8_000} value={draft} placeholder="Write to the companion" enterKeyHint="send"
+          id="prompt"
+          rows={1}
+          maxLength={8_000}
+          value={draft}
+          placeholder="Write to the companion"
+          enterKeyHint="send"
           onChange={({ target }) => setDraft(target.value)}
-          onKeyDown={(event) => event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && ask(event)}
+          onKeyDown={(event) =>
+            event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && ask(event)
+          }
         />
         {isAsking ? (
-          <button type="button" onClick={answer.stop}>Stop</button>
+          <button type="button" onClick={answer.stop}>
+            Stop
+          </button>
         ) : (
           <button disabled={!draft.trim()}>Ask</button>
         )}
         <div className="options">
           <Check
-            label="Use my triggers" name="includeTriggers" checked={settings.includeTriggers}
+            label="Use my triggers"
+            name="includeTriggers"
+            checked={settings.includeTriggers}
             onChange={({ target }) => setSettings({ ...settings, includeTriggers: target.checked })}
           />
           {model?.supportsAudio && (
             <Check
-              label="Read aloud" name="includeAudio" checked={settings.includeAudio}
+              label="Read aloud"
+              name="includeAudio"
+              checked={settings.includeAudio}
               onChange={({ target }) => setSettings({ ...settings, includeAudio: target.checked })}
             />
           )}
@@ -117,7 +138,9 @@ export function Conversation({ sessionId, onSession }: Props) {
             <label>
               Model{" "}
               <select value={model?.name} onChange={({ target }) => setSettings({ ...settings, model: target.value })}>
-                {models.map(({ name }) => <option key={name}>{name}</option>)}
+                {models.map(({ name }) => (
+                  <option key={name}>{name}</option>
+                ))}
               </select>
             </label>
           )}
@@ -139,11 +162,11 @@ function TurnItems({ prompt, answer, isNewest }: Turn & { isNewest: boolean }) {
       <Said by="USER">{prompt}</Said>
       <Said by="ASSISTANT">
         {response}
-        {triggers.length > 0 && (
-          <span className="quiet used">With {triggers.map(({ name }) => name).join(", ")}</span>
-        )}
+        {triggers.length > 0 && <span className="quiet used">With {triggers.map(({ name }) => name).join(", ")}</span>}
         {/* By its path: the file is the server's own, under whatever name we know the server. */}
-        {audioUrl && <audio controls autoPlay={isNewest} src={new URL(audioUrl).pathname} aria-label="The answer, read aloud" />}
+        {audioUrl && (
+          <audio controls autoPlay={isNewest} src={new URL(audioUrl).pathname} aria-label="The answer, read aloud" />
+        )}
       </Said>
     </>
   );

@@ -30,12 +30,18 @@ export function Sessions({ current, onOpen, onDeleted }: Props) {
     <>
       <nav id="sessions" className="side" popover="auto" aria-labelledby="sessions-heading">
         <h2 id="sessions-heading">Conversations</h2>
-        <button type="button" {...CLOSE} onClick={() => onOpen()}>New conversation</button>
+        <button type="button" {...CLOSE} onClick={() => onOpen()}>
+          New conversation
+        </button>
         <Notice problem={remove.problem} />
         <ul>
           {cursors.map((after, index) => (
             <Page
-              key={after ?? ""} after={after} current={current} onOpen={onOpen} onDelete={setDeleting}
+              key={after ?? ""}
+              after={after}
+              current={current}
+              onOpen={onOpen}
+              onDelete={setDeleting}
               onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
             />
           ))}
@@ -43,7 +49,10 @@ export function Sessions({ current, onOpen, onDeleted }: Props) {
       </nav>
       {deleting && (
         <Confirm
-          title="Delete this conversation?" action="Delete" onYes={() => deleteIt(deleting)} onNo={() => setDeleting(undefined)}
+          title="Delete this conversation?"
+          action="Delete"
+          onYes={() => deleteIt(deleting)}
+          onNo={() => setDeleting(undefined)}
         >
           All that was said in it goes, and what was read aloud. It cannot be brought back.
         </Confirm>
@@ -63,25 +72,46 @@ interface PageProps {
 function Page({ after, current, onOpen, onDelete, onMore }: PageProps) {
   const [{ data, error }] = useQuery({ query: SESSIONS, variables: { after }, requestPolicy: "cache-and-network" });
   const sessions = data?.viewer?.sessions;
-  if (!sessions) return error ? <li><Notice problem={problem(error)} /></li> : null;
+  if (!sessions)
+    return error ? (
+      <li>
+        <Notice problem={problem(error)} />
+      </li>
+    ) : null;
   const { hasNextPage, endCursor } = sessions.pageInfo;
   return (
     <>
       {sessions.nodes.map(({ id, createdAt, messageCount }) => (
         <li key={id} className="session">
           <button
-            type="button" className="person" {...CLOSE} aria-current={id === current || undefined}
+            type="button"
+            className="person"
+            {...CLOSE}
+            aria-current={id === current || undefined}
             onClick={() => onOpen(id)}
           >
-            <span><When time={createdAt} /> <span className="quiet">{messageCount / 2} {messageCount === 2 ? "answer" : "answers"}</span></span>
+            <span>
+              <When time={createdAt} />{" "}
+              <span className="quiet">
+                {messageCount / 2} {messageCount === 2 ? "answer" : "answers"}
+              </span>
+            </span>
           </button>
           <button type="button" className="link" onClick={() => onDelete(id)}>
-            Delete<span className="unseen"> the conversation of <When time={createdAt} /></span>
+            Delete
+            <span className="unseen">
+              {" "}
+              the conversation of <When time={createdAt} />
+            </span>
           </button>
         </li>
       ))}
       {hasNextPage && onMore && (
-        <li><button type="button" className="plain" onClick={() => onMore(endCursor!)}>Older ones</button></li>
+        <li>
+          <button type="button" className="plain" onClick={() => onMore(endCursor!)}>
+            Older ones
+          </button>
+        </li>
       )}
     </>
   );

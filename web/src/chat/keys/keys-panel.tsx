@@ -12,15 +12,40 @@ import { useAction } from "../ui/use-action";
 import { When } from "../ui/when";
 
 const KEYS = graphql(`
-  query Keys { viewer { apiKeys { id name prefix scopes createdAt lastUsedAt expiresAt } } }
+  query Keys {
+    viewer {
+      apiKeys {
+        id
+        name
+        prefix
+        scopes
+        createdAt
+        lastUsedAt
+        expiresAt
+      }
+    }
+  }
 `);
 
 const CREATE_KEY = graphql(`
-  mutation CreateKey($input: CreateApiKeyInput!) { createApiKey(input: $input) { key apiKey { id } } }
+  mutation CreateKey($input: CreateApiKeyInput!) {
+    createApiKey(input: $input) {
+      key
+      apiKey {
+        id
+      }
+    }
+  }
 `);
 
 const REVOKE_KEY = graphql(`
-  mutation RevokeKey($id: ID!) { revokeApiKey(id: $id) { apiKey { id } } }
+  mutation RevokeKey($id: ID!) {
+    revokeApiKey(id: $id) {
+      apiKey {
+        id
+      }
+    }
+  }
 `);
 
 const SCOPES: Record<Scope, string> = {
@@ -84,13 +109,31 @@ export default function KeysPanel() {
           <li key={id} className="card">
             <div className="row spread">
               <h2>{name}</h2>
-              <button type="button" className="plain" onClick={() => setRevoking({ id, name })}>Revoke<span className="unseen"> {name}</span></button>
+              <button type="button" className="plain" onClick={() => setRevoking({ id, name })}>
+                Revoke<span className="unseen"> {name}</span>
+              </button>
             </div>
-            <p><code>{prefix}…</code></p>
+            <p>
+              <code>{prefix}…</code>
+            </p>
             <p>{scopes.map((scope) => SCOPES[scope]).join(", ")}</p>
             <p className="quiet">
-              Made <When time={createdAt} />, {lastUsedAt ? <>last used <When time={lastUsedAt} /></> : "never used"},{" "}
-              {expiresAt ? <>ends <When time={expiresAt} /></> : "does not end"}
+              Made <When time={createdAt} />,{" "}
+              {lastUsedAt ? (
+                <>
+                  last used <When time={lastUsedAt} />
+                </>
+              ) : (
+                "never used"
+              )}
+              ,{" "}
+              {expiresAt ? (
+                <>
+                  ends <When time={expiresAt} />
+                </>
+              ) : (
+                "does not end"
+              )}
             </p>
           </li>
         ))}
@@ -98,12 +141,23 @@ export default function KeysPanel() {
       </ul>
       <form className="card" onSubmit={submit}>
         <h2>New key</h2>
-        <Field label="Name" name="name" required maxLength={64} hint="To tell it from others." problem={create.problem} />
+        <Field
+          label="Name"
+          name="name"
+          required
+          maxLength={64}
+          hint="To tell it from others."
+          problem={create.problem}
+        />
         <Checks legend="What it may do" name="scopes" values={SCOPES} problem={create.problem} />
         <div className="field">
           <label htmlFor="ends">It ends</label>
           <select id="ends" name="expiresAt" defaultValue="90">
-            {ENDS.map((days) => <option key={days} value={days}>in {days} days</option>)}
+            {ENDS.map((days) => (
+              <option key={days} value={days}>
+                in {days} days
+              </option>
+            ))}
             <option value="0">never</option>
           </select>
         </div>
@@ -112,7 +166,9 @@ export default function KeysPanel() {
       </form>
       {revoking && (
         <Confirm
-          title={`Revoke ${revoking.name}?`} action="Revoke" onNo={() => setRevoking(undefined)}
+          title={`Revoke ${revoking.name}?`}
+          action="Revoke"
+          onNo={() => setRevoking(undefined)}
           onYes={() => (setRevoking(undefined), void revoke.run({ id: revoking.id }))}
         >
           Programs that use it are turned away from now on.

@@ -1,3 +1,4 @@
+import "./profile.css";
 import { type ChangeEvent, type FormEvent, useState } from "react";
 import { useQuery } from "urql";
 import type { User } from "../app";
@@ -13,19 +14,42 @@ const PROFILE = graphql(`
   query Profile {
     viewer {
       email
-      profile { id username displayName avatarUrl isPublic xp level createdAt triggers { id name } }
+      profile {
+        id
+        username
+        displayName
+        avatarUrl
+        isPublic
+        xp
+        level
+        createdAt
+        triggers {
+          id
+          name
+        }
+      }
     }
   }
 `);
 
 const UPDATE_PROFILE = graphql(`
   mutation UpdateProfile($username: String!, $input: UpdateProfileInput!) {
-    updateProfile(username: $username, input: $input) { profile { id } }
+    updateProfile(username: $username, input: $input) {
+      profile {
+        id
+      }
+    }
   }
 `);
 
 const UPLOAD_AVATAR = graphql(`
-  mutation UploadAvatar($file: Upload!) { uploadAvatar(file: $file) { profile { id } } }
+  mutation UploadAvatar($file: Upload!) {
+    uploadAvatar(file: $file) {
+      profile {
+        id
+      }
+    }
+  }
 `);
 
 type Profile = NonNullable<ProfileQuery["viewer"]>["profile"];
@@ -49,7 +73,9 @@ export default function ProfilePanel({ user }: { user: User }) {
               </p>
               <Level xp={profile.xp} level={profile.level} />
               {profile.triggers.length > 0 && (
-                <p>Opted in to <a href="#triggers">{profile.triggers.map(({ name }) => name).join(", ")}</a></p>
+                <p>
+                  Opted in to <a href="#triggers">{profile.triggers.map(({ name }) => name).join(", ")}</a>
+                </p>
               )}
             </div>
           </section>
@@ -67,7 +93,12 @@ function Level({ xp, level }: { xp: number; level: number }) {
   const to = 50 * (level + 1) ** 2;
   return (
     <p className="level">
-      <span><b>Level {level}</b> <span className="quiet">{xp} XP, {to - xp} to level {level + 1}</span></span>
+      <span>
+        <b>Level {level}</b>{" "}
+        <span className="quiet">
+          {xp} XP, {to - xp} to level {level + 1}
+        </span>
+      </span>
       <progress max={to - from} value={xp - from} aria-label={`On the way to level ${level + 1}`} />
     </p>
   );
@@ -89,10 +120,18 @@ function Edit({ profile }: { profile: Profile }) {
     <form className="card" onSubmit={submit} onChange={() => setIsSaved(false)}>
       <h2>What others see</h2>
       <Field
-        label="Display name" name="displayName" defaultValue={profile.displayName} required maxLength={64} problem={problem}
+        label="Display name"
+        name="displayName"
+        defaultValue={profile.displayName}
+        required
+        maxLength={64}
+        problem={problem}
       />
       <Check
-        label="My profile is public" name="isPublic" defaultChecked={profile.isPublic} problem={problem}
+        label="My profile is public"
+        name="isPublic"
+        defaultChecked={profile.isPublic}
+        problem={problem}
         hint="If not, only you and moderators see it. What you say in rooms is seen by everyone there either way."
       />
       <FormNotice problem={problem} />
@@ -118,14 +157,21 @@ function Picture({ profile }: { profile: Profile }) {
     <section className="card" aria-labelledby="picture-heading">
       <h2 id="picture-heading">Picture</h2>
       <Field
-        label="Choose a picture" name="file" type="file" accept="image/png,image/jpeg,image/webp" onChange={choose}
-        hint="PNG, JPEG or WebP, up to 5 MiB. It is kept at most 512 pixels wide and high." problem={upload.problem}
+        label="Choose a picture"
+        name="file"
+        type="file"
+        accept="image/png,image/jpeg,image/webp"
+        onChange={choose}
+        hint="PNG, JPEG or WebP, up to 5 MiB. It is kept at most 512 pixels wide and high."
+        problem={upload.problem}
       />
       {upload.isRunning && <p role="status">Uploading…</p>}
       <FormNotice problem={upload.problem ?? update.problem} />
       {profile.avatarUrl && (
         <button
-          type="button" className="plain" disabled={update.isRunning}
+          type="button"
+          className="plain"
+          disabled={update.isRunning}
           onClick={() => update.run({ username: profile.username, input: { avatarUrl: null } })}
         >
           Take it away

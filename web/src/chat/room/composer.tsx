@@ -39,19 +39,32 @@ export function Composer({ room, username, onSend }: Props) {
 
   return (
     <form className="composer" onSubmit={send}>
-      <label className="unseen" htmlFor="message">Message to #{room}</label>
+      <label className="unseen" htmlFor="message">
+        Message to #{room}
+      </label>
       <textarea
-        id="message" rows={1} value={draft} placeholder="Write a message" enterKeyHint="send"
-        aria-describedby="message-hint" aria-invalid={left < 0 || undefined}
+        id="message"
+        rows={1}
+        value={draft}
+        placeholder="Write a message"
+        enterKeyHint="send"
+        aria-describedby="message-hint"
+        aria-invalid={left < 0 || undefined}
         onChange={({ target }) => {
           keep(target.value);
           if (target.value) typing.tell();
         }}
         onKeyDown={(event) => event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && send(event)}
       />
-      <button disabled={!canSend}><Send /> Send</button>
+      <button disabled={!canSend}>
+        <Send /> Send
+      </button>
       <span id="message-hint" className="hint">
-        {left < 200 ? (left < 0 ? `${-left} characters too many` : `${left} characters left`) : "Enter sends, Shift and Enter begins a new line"}
+        {left < 200
+          ? left < 0
+            ? `${-left} characters too many`
+            : `${left} characters left`
+          : "Enter sends, Shift and Enter begins a new line"}
       </span>
     </form>
   );

@@ -8,17 +8,44 @@ import { useAction } from "../ui/use-action";
 
 const MEMBER = graphql(`
   query Member($username: String!) {
-    profile(username: $username) { id displayName avatarUrl xp level triggers { id name } }
-    viewer { blocked { id username } }
+    profile(username: $username) {
+      id
+      displayName
+      avatarUrl
+      xp
+      level
+      triggers {
+        id
+        name
+      }
+    }
+    viewer {
+      blocked {
+        id
+        username
+      }
+    }
   }
 `);
 
 const BLOCK = graphql(`
-  mutation Block($username: String!) { blockMember(username: $username) { user { id } } }
+  mutation Block($username: String!) {
+    blockMember(username: $username) {
+      user {
+        id
+      }
+    }
+  }
 `);
 
 const UNBLOCK = graphql(`
-  mutation Unblock($username: String!) { unblockMember(username: $username) { user { id } } }
+  mutation Unblock($username: String!) {
+    unblockMember(username: $username) {
+      user {
+        id
+      }
+    }
+  }
 `);
 
 interface Props {
@@ -50,8 +77,12 @@ export function MemberCard({ username, isSelf, onBlocked, onClose }: Props) {
       {fetching && !data && <p role="status">One moment…</p>}
       {profile ? (
         <>
-          <p className="row"><Avatar name={username} url={profile.avatarUrl} /> <b>{profile.displayName}</b></p>
-          <p>Level {profile.level}, {profile.xp} XP</p>
+          <p className="row">
+            <Avatar name={username} url={profile.avatarUrl} /> <b>{profile.displayName}</b>
+          </p>
+          <p>
+            Level {profile.level}, {profile.xp} XP
+          </p>
           {profile.triggers.length > 0 && <p>Opted in to {profile.triggers.map(({ name }) => name).join(", ")}</p>}
         </>
       ) : (
@@ -60,7 +91,9 @@ export function MemberCard({ username, isSelf, onBlocked, onClose }: Props) {
       {isBlocked && <p>You have blocked {username}: you see nothing of what they say.</p>}
       <Notice problem={block.problem ?? unblock.problem} />
       <div className="row">
-        <button type="button" onClick={onClose}>Close</button>
+        <button type="button" onClick={onClose}>
+          Close
+        </button>
         {!isSelf && (
           <button type="button" className="plain" onClick={toggle} disabled={block.isRunning || unblock.isRunning}>
             {isBlocked ? "Unblock" : "Block"}

@@ -38,7 +38,10 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
       {isContinued ? <span className="avatar" aria-hidden="true" /> : <Avatar name={author.username} />}
       <div className="said">
         <p className={isContinued ? "unseen" : "head"}>
-          <b>{author.username}</b> <span className="quiet"><When time={timestamp} /></span>
+          <b>{author.username}</b>{" "}
+          <span className="quiet">
+            <When time={timestamp} />
+          </span>
         </p>
         {deletedAt ? (
           <p className="content quiet">This message was deleted.</p>
@@ -53,18 +56,31 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
         <Notice problem={remove.problem} />
         {!deletedAt && task !== "edit" && (
           <p className={`actions ${isOpen ? "open" : ""}`}>
-            {isOwn && <button type="button" className="link" onClick={() => setTask("edit")}>Edit</button>}
-            {(isOwn || user.role !== "MEMBER") && (
-              <button type="button" className="link" onClick={() => setTask("delete")}>Delete</button>
+            {isOwn && (
+              <button type="button" className="link" onClick={() => setTask("edit")}>
+                Edit
+              </button>
             )}
-            {!isOwn && <button type="button" className="link" onClick={() => setTask("report")}>Report</button>}
+            {(isOwn || user.role !== "MEMBER") && (
+              <button type="button" className="link" onClick={() => setTask("delete")}>
+                Delete
+              </button>
+            )}
+            {!isOwn && (
+              <button type="button" className="link" onClick={() => setTask("report")}>
+                Report
+              </button>
+            )}
           </p>
         )}
       </div>
       {/* Where nothing can hover over the message. */}
       {!deletedAt && task !== "edit" && (
         <button
-          type="button" className="link more" aria-label="What can be done with this message" aria-expanded={isOpen}
+          type="button"
+          className="link more"
+          aria-label="What can be done with this message"
+          aria-expanded={isOpen}
           onClick={() => setIsOpen(!isOpen)}
         >
           <Dots />
@@ -100,13 +116,21 @@ function Edit({ message, onChanged, onDone }: { message: Message; onChanged: Pro
   return (
     <form className="edit" onSubmit={submit} onKeyDown={({ key }) => key === "Escape" && onDone()}>
       <TextField
-        ref={area} label="What it is to say" name="content" defaultValue={message.content} rows={2} required
-        maxLength={LONGEST} problem={problem}
+        ref={area}
+        label="What it is to say"
+        name="content"
+        defaultValue={message.content}
+        rows={2}
+        required
+        maxLength={LONGEST}
+        problem={problem}
       />
       <FormNotice problem={problem} />
       <div className="row">
         <button disabled={isRunning}>Save</button>
-        <button type="button" className="plain" onClick={onDone}>Cancel</button>
+        <button type="button" className="plain" onClick={onDone}>
+          Cancel
+        </button>
       </div>
     </form>
   );
@@ -127,15 +151,27 @@ function Report({ message, onDone }: { message: Message; onDone: () => void }) {
       {isReported ? (
         <>
           <p role="status">The moderators have your report. {message.author.username} is not told who made it.</p>
-          <button type="button" onClick={onDone}>Close</button>
+          <button type="button" onClick={onDone}>
+            Close
+          </button>
         </>
       ) : (
         <form onSubmit={submit}>
-          <TextField label="Why?" hint="For the moderators, up to 500 characters." name="reason" rows={3} required maxLength={500} problem={problem} />
+          <TextField
+            label="Why?"
+            hint="For the moderators, up to 500 characters."
+            name="reason"
+            rows={3}
+            required
+            maxLength={500}
+            problem={problem}
+          />
           <FormNotice problem={problem} />
           <div className="row">
             <button disabled={isRunning}>Report</button>
-            <button type="button" className="plain" onClick={onDone}>Cancel</button>
+            <button type="button" className="plain" onClick={onDone}>
+              Cancel
+            </button>
           </div>
         </form>
       )}

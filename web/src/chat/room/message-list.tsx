@@ -26,7 +26,17 @@ interface Props {
   onAtEnd: (isAtEnd: boolean) => void;
 }
 
-export function MessageList({ timeline, outgoing, outbox, user, divider, unread, onChanged, onEarlier, onAtEnd }: Props) {
+export function MessageList({
+  timeline,
+  outgoing,
+  outbox,
+  user,
+  divider,
+  unread,
+  onChanged,
+  onEarlier,
+  onAtEnd,
+}: Props) {
   const { messages, hasEarlier, isOpen } = timeline;
   const scroller = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLOListElement>(null);
@@ -85,7 +95,9 @@ export function MessageList({ timeline, outgoing, outbox, user, divider, unread,
         )}
         <Notice problem={problem} />
         {isOpen && messages.length === 0 && pending.length === 0 && (
-          <p className="empty"><Moon /> Nothing has been said here yet. Be the first.</p>
+          <p className="empty">
+            <Moon /> Nothing has been said here yet. Be the first.
+          </p>
         )}
         <ol ref={list}>
           {messages.map((message, index) => {
@@ -94,10 +106,20 @@ export function MessageList({ timeline, outgoing, outbox, user, divider, unread,
             const isNewDay = !before || day(before.timestamp) !== day(message.timestamp);
             return (
               <Fragment key={message.id}>
-                {isNewDay && <li className="divider"><span>{day(message.timestamp)}</span></li>}
-                {isFirstNew && <li className="divider new"><span>New</span></li>}
+                {isNewDay && (
+                  <li className="divider">
+                    <span>{day(message.timestamp)}</span>
+                  </li>
+                )}
+                {isFirstNew && (
+                  <li className="divider new">
+                    <span>New</span>
+                  </li>
+                )}
                 <MessageItem
-                  message={message} user={user} onChanged={onChanged}
+                  message={message}
+                  user={user}
+                  onChanged={onChanged}
                   isContinued={!isNewDay && !isFirstNew && continues(before, message)}
                 />
               </Fragment>
@@ -109,7 +131,9 @@ export function MessageList({ timeline, outgoing, outbox, user, divider, unread,
         </ol>
       </div>
       {unread > 0 && !isAtEnd.current && (
-        <button type="button" className="to-end" onClick={toEnd}><Down /> {unread} new</button>
+        <button type="button" className="to-end" onClick={toEnd}>
+          <Down /> {unread} new
+        </button>
       )}
       <Announcer messages={messages} username={user.username} />
     </div>
@@ -122,7 +146,11 @@ function Announcer({ messages, username }: { messages: Message[]; username: stri
   const [since] = useState({ number: undefined as number | undefined });
   if (last && since.number === undefined) since.number = last.number;
   const isNews = last && last.number > since.number! && last.author.username !== username && !last.deletedAt;
-  return <p className="unseen" role="status">{isNews ? `${last.author.username}: ${last.content}` : ""}</p>;
+  return (
+    <p className="unseen" role="status">
+      {isNews ? `${last.author.username}: ${last.content}` : ""}
+    </p>
+  );
 }
 
 /** Whether what is still to be acknowledged is there already: the answer may be lost, or later than the message. */

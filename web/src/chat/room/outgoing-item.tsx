@@ -14,13 +14,24 @@ export function OutgoingItem({ entry, outbox, username }: Props) {
     <li className={`message outgoing ${isRefused ? "refused" : ""}`}>
       <Avatar name={username} />
       <div className="said">
-        <p className="head"><b>{username}</b> <span className="quiet">{isRefused ? "not sent" : "sending…"}</span></p>
+        <p className="head">
+          <b>{username}</b> <span className="quiet">{isRefused ? "not sent" : "sending…"}</span>
+        </p>
         <p className="content">{content}</p>
-        {problem && <p className="why">{problem.message}{isRefused ? "" : " It is sent as soon as that is over."}</p>}
+        {problem && (
+          <p className="why">
+            {problem.message}
+            {isRefused ? "" : " It is sent as soon as that is over."}
+          </p>
+        )}
         {isRefused && (
           <p className="row">
-            <button type="button" className="link" onClick={() => outbox.retry(nonce)}>Send again</button>
-            <button type="button" className="link" onClick={() => outbox.discard(nonce)}>Discard</button>
+            <button type="button" className="link" onClick={() => outbox.retry(nonce)}>
+              Send again
+            </button>
+            <button type="button" className="link" onClick={() => outbox.discard(nonce)}>
+              Discard
+            </button>
           </p>
         )}
       </div>

@@ -15,7 +15,9 @@ export function People({ members, typing, username, onBlocked }: Props) {
   const [opened, setOpened] = useState<string>();
   return (
     <aside id="people" className="side" popover="auto" aria-labelledby="people-heading">
-      <h2 id="people-heading">Here now <span className="quiet">{members.length}</span></h2>
+      <h2 id="people-heading">
+        Here now <span className="quiet">{members.length}</span>
+      </h2>
       <ul>
         {members.map((member) => (
           <li key={member.id}>
@@ -32,7 +34,9 @@ export function People({ members, typing, username, onBlocked }: Props) {
       </ul>
       {opened && (
         <MemberCard
-          username={opened} isSelf={opened === username} onBlocked={() => onBlocked(opened)}
+          username={opened}
+          isSelf={opened === username}
+          onBlocked={() => onBlocked(opened)}
           onClose={() => setOpened(undefined)}
         />
       )}

@@ -1,3 +1,5 @@
+import "../ui/talk.css";
+import "./room.css";
 import { useEffect, useState, useSyncExternalStore } from "react";
 import type { User } from "../app";
 import { Notice } from "../ui/notice";
@@ -40,22 +42,38 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
       <section className="talk" aria-labelledby="room-name">
         <header>
           <h1 id="room-name">#{room}</h1>
-          <button type="button" className="plain narrow" popoverTarget="rooms">Rooms</button>
-          <button type="button" className="plain narrow" popoverTarget="people">Here: {timeline.members.length}</button>
+          <button type="button" className="plain narrow" popoverTarget="rooms">
+            Rooms
+          </button>
+          <button type="button" className="plain narrow" popoverTarget="people">
+            Here: {timeline.members.length}
+          </button>
         </header>
         <Notice problem={hindrance?.code === "OFFLINE" ? undefined : hindrance} />
         <MessageList
-          timeline={timeline} outgoing={outgoing} outbox={outbox} user={user} divider={divider} unread={unread}
-          onChanged={(message) => tell({ type: "message", message })} onEarlier={loadEarlier} onAtEnd={setIsAtEnd}
+          timeline={timeline}
+          outgoing={outgoing}
+          outbox={outbox}
+          user={user}
+          divider={divider}
+          unread={unread}
+          onChanged={(message) => tell({ type: "message", message })}
+          onEarlier={loadEarlier}
+          onAtEnd={setIsAtEnd}
         />
-        <p className="typing" aria-live="off">{whoTypes(typing)}</p>
+        <p className="typing" aria-live="off">
+          {whoTypes(typing)}
+        </p>
         <Composer
-          room={room} username={user.username}
+          room={room}
+          username={user.username}
           onSend={(content) => outbox.send(room, content, timeline.messages.at(-1)?.number ?? 0)}
         />
       </section>
       <People
-        members={timeline.members} typing={typing} username={user.username}
+        members={timeline.members}
+        typing={typing}
+        username={user.username}
         onBlocked={(username) => tell({ type: "blocked", username })}
       />
     </div>

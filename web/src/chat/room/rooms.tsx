@@ -31,7 +31,9 @@ export function Rooms({ current }: { current: string }) {
       <ul>
         {data?.rooms?.nodes.map(({ id, name }) => (
           <li key={id}>
-            <a href={`#room/${name}`} aria-current={name === current ? "page" : undefined}>#{name}</a>
+            <a href={`#room/${name}`} aria-current={name === current ? "page" : undefined}>
+              #{name}
+            </a>
           </li>
         ))}
       </ul>
@@ -39,8 +41,14 @@ export function Rooms({ current }: { current: string }) {
         <summary>New room</summary>
         <form onSubmit={submit}>
           <Field
-            label="Name of the room" name="name" required minLength={2} maxLength={32} autoCapitalize="none"
-            hint="2 to 32 of a–z, 0–9 and -. Rooms stay." problem={create.problem}
+            label="Name of the room"
+            name="name"
+            required
+            minLength={2}
+            maxLength={32}
+            autoCapitalize="none"
+            hint="2 to 32 of a–z, 0–9 and -. Rooms stay."
+            problem={create.problem}
           />
           <FormNotice problem={create.problem} />
           <button disabled={create.isRunning}>Make it</button>

@@ -31,7 +31,8 @@ function Receipts() {
     <ul className="lines">
       {cursors.map((after, index) => (
         <Page
-          key={after ?? ""} after={after}
+          key={after ?? ""}
+          after={after}
           onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
         />
       ))}
@@ -42,22 +43,39 @@ function Receipts() {
 function Page({ after, onMore }: { after?: string; onMore?: (cursor: string) => void }) {
   const [{ data, error }] = useQuery({ query: CONSENTS, variables: { after }, requestPolicy: "network-only" });
   const consents = data?.viewer?.consents;
-  if (!consents) return error ? <li><Notice problem={problem(error)} /></li> : <li role="status">One moment…</li>;
+  if (!consents)
+    return error ? (
+      <li>
+        <Notice problem={problem(error)} />
+      </li>
+    ) : (
+      <li role="status">One moment…</li>
+    );
   const { hasNextPage, endCursor } = consents.pageInfo;
   return (
     <>
       {consents.nodes.map(({ id, kind, timestamp, trigger, revision }) => (
         <li key={id}>
-          <span className="quiet"><When time={timestamp} /></span>{" "}
+          <span className="quiet">
+            <When time={timestamp} />
+          </span>{" "}
           {WORDS[kind]}
           {kind !== "PAUSED" && kind !== "RESUMED" && (
-            <> {trigger ? <b>{trigger.name}</b> : "a trigger that is gone"}{revision ? `, revision ${revision}` : ""}</>
+            <>
+              {" "}
+              {trigger ? <b>{trigger.name}</b> : "a trigger that is gone"}
+              {revision ? `, revision ${revision}` : ""}
+            </>
           )}
         </li>
       ))}
       {consents.nodes.length === 0 && !after && <li>There are none yet.</li>}
       {hasNextPage && onMore && (
-        <li><button type="button" className="plain" onClick={() => onMore(endCursor!)}>Older ones</button></li>
+        <li>
+          <button type="button" className="plain" onClick={() => onMore(endCursor!)}>
+            Older ones
+          </button>
+        </li>
       )}
     </>
   );

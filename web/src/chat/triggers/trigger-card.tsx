@@ -28,21 +28,39 @@ export function TriggerCard({ trigger, user, isActive, isPaused }: Props) {
         {isActive && <span className="tag">{isPaused ? "Active, paused" : "Active"}</span>}
       </div>
       {description && <p>{description}</p>}
-      <p className="quiet">by {isOwn ? "you" : creator.username}{isPublic ? "" : ", private"}</p>
+      <p className="quiet">
+        by {isOwn ? "you" : creator.username}
+        {isPublic ? "" : ", private"}
+      </p>
       <Notice problem={deactivate.problem ?? remove.problem} />
       <div className="row">
         {isActive ? (
-          <button type="button" className="plain" disabled={deactivate.isRunning} onClick={() => deactivate.run({ id })}>
+          <button
+            type="button"
+            className="plain"
+            disabled={deactivate.isRunning}
+            onClick={() => deactivate.run({ id })}
+          >
             Deactivate<span className="unseen"> {name}</span>
           </button>
         ) : (
-          <button type="button" onClick={() => setTask("read")}>Read and activate<span className="unseen"> {name}</span></button>
+          <button type="button" onClick={() => setTask("read")}>
+            Read and activate<span className="unseen"> {name}</span>
+          </button>
         )}
-        {isActive && <button type="button" className="link" onClick={() => setTask("read")}>Read<span className="unseen"> {name}</span></button>}
+        {isActive && (
+          <button type="button" className="link" onClick={() => setTask("read")}>
+            Read<span className="unseen"> {name}</span>
+          </button>
+        )}
         {isOwn && (
           <>
-            <button type="button" className="link" onClick={() => setTask("edit")}>Edit<span className="unseen"> {name}</span></button>
-            <button type="button" className="link" onClick={() => setTask("delete")}>Delete<span className="unseen"> {name}</span></button>
+            <button type="button" className="link" onClick={() => setTask("edit")}>
+              Edit<span className="unseen"> {name}</span>
+            </button>
+            <button type="button" className="link" onClick={() => setTask("delete")}>
+              Delete<span className="unseen"> {name}</span>
+            </button>
           </>
         )}
       </div>
@@ -68,10 +86,16 @@ function Read({ trigger, isActive, onDone }: { trigger: Trigger; isActive: boole
 
   return (
     <Dialog title={name} onClose={onDone}>
-      <p className="quiet">Revision {revision}, by {creator.username}</p>
-      <blockquote tabIndex={0} aria-label="The text">{content}</blockquote>
+      <p className="quiet">
+        Revision {revision}, by {creator.username}
+      </p>
+      <blockquote tabIndex={0} aria-label="The text">
+        {content}
+      </blockquote>
       {isActive ? (
-        <button type="button" onClick={onDone}>Close</button>
+        <button type="button" onClick={onDone}>
+          Close
+        </button>
       ) : (
         <>
           <p>
@@ -82,8 +106,12 @@ function Read({ trigger, isActive, onDone }: { trigger: Trigger; isActive: boole
           <Notice problem={problem} />
           {problem?.code === "CONFLICT" && <p>Close this and open it again to read it as it is now.</p>}
           <div className="row">
-            <button type="button" onClick={activate} disabled={isRunning}>I consent, activate it</button>
-            <button type="button" className="plain" onClick={onDone}>Not now</button>
+            <button type="button" onClick={activate} disabled={isRunning}>
+              I consent, activate it
+            </button>
+            <button type="button" className="plain" onClick={onDone}>
+              Not now
+            </button>
           </div>
         </>
       )}

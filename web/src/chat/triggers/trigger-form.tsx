@@ -29,22 +29,38 @@ export function TriggerForm({ trigger, onDone }: { trigger?: Trigger; onDone: ()
       <form onSubmit={submit}>
         <Field label="Name" name="name" required maxLength={64} defaultValue={trigger?.name} problem={problem} />
         <Field
-          label="Description" name="description" maxLength={500} defaultValue={trigger?.description}
-          hint="What it is for." problem={problem}
-        />
-        <TextField
-          label="Text" name="content" required maxLength={2_000} rows={5} defaultValue={trigger?.content}
-          hint="What companions use. Everyone who may see the trigger may read it." problem={problem}
-        />
-        <Check
-          label="Share it: others may see and activate it" name="isPublic" defaultChecked={trigger?.isPublic}
+          label="Description"
+          name="description"
+          maxLength={500}
+          defaultValue={trigger?.description}
+          hint="What it is for."
           problem={problem}
         />
-        {trigger && <p className="quiet">A new name or text deactivates it for everyone else, until they have read it again.</p>}
+        <TextField
+          label="Text"
+          name="content"
+          required
+          maxLength={2_000}
+          rows={5}
+          defaultValue={trigger?.content}
+          hint="What companions use. Everyone who may see the trigger may read it."
+          problem={problem}
+        />
+        <Check
+          label="Share it: others may see and activate it"
+          name="isPublic"
+          defaultChecked={trigger?.isPublic}
+          problem={problem}
+        />
+        {trigger && (
+          <p className="quiet">A new name or text deactivates it for everyone else, until they have read it again.</p>
+        )}
         <FormNotice problem={problem} />
         <div className="row">
           <button disabled={create.isRunning || update.isRunning}>{trigger ? "Save" : "Write it"}</button>
-          <button type="button" className="plain" onClick={onDone}>Cancel</button>
+          <button type="button" className="plain" onClick={onDone}>
+            Cancel
+          </button>
         </div>
       </form>
     </Dialog>

@@ -1,3 +1,4 @@
+import "./triggers.css";
 import { type FormEvent, useState } from "react";
 import { useQuery } from "urql";
 import type { User } from "../app";
@@ -27,37 +28,61 @@ export default function TriggersPanel({ user }: { user: User }) {
   }
 
   const card = (trigger: Trigger) => (
-    <TriggerCard key={trigger.id} trigger={trigger} user={user} isActive={active.some(({ id }) => id === trigger.id)} isPaused={isPaused} />
+    <TriggerCard
+      key={trigger.id}
+      trigger={trigger}
+      user={user}
+      isActive={active.some(({ id }) => id === trigger.id)}
+      isPaused={isPaused}
+    />
   );
   return (
     <div className="page">
       <h1>Triggers</h1>
       <p className="lead">
-        A trigger is a short named cue. Companions use one with you <b>only after you have read and activated it</b>, and
-        you can take that back at any time: one by one, or all at once.
+        A trigger is a short named cue. Companions use one with you <b>only after you have read and activated it</b>,
+        and you can take that back at any time: one by one, or all at once.
       </p>
       <Notice problem={error && problem(error)} />
       {data?.viewer && <Pause isPaused={isPaused} count={active.length} />}
 
       <div className="tools">
         <div className="choice" role="group" aria-label="Which triggers to show">
-          <button type="button" aria-pressed={view === "all"} onClick={() => setView("all")}>All</button>
-          <button type="button" aria-pressed={view === "active"} onClick={() => setView("active")}>Active ({active.length})</button>
-          <button type="button" aria-pressed={view === "mine"} onClick={() => setView("mine")}>Written by me</button>
+          <button type="button" aria-pressed={view === "all"} onClick={() => setView("all")}>
+            All
+          </button>
+          <button type="button" aria-pressed={view === "active"} onClick={() => setView("active")}>
+            Active ({active.length})
+          </button>
+          <button type="button" aria-pressed={view === "mine"} onClick={() => setView("mine")}>
+            Written by me
+          </button>
         </div>
         <form className="search" role="search" onSubmit={find}>
-          <label className="unseen" htmlFor="search">Search by name or description</label>
+          <label className="unseen" htmlFor="search">
+            Search by name or description
+          </label>
           <input id="search" name="search" type="search" placeholder="Search" />
           <button className="plain">Find</button>
         </form>
-        <button type="button" onClick={() => setIsWriting(true)}>Write one</button>
+        <button type="button" onClick={() => setIsWriting(true)}>
+          Write one
+        </button>
       </div>
       {isWriting && <TriggerForm onDone={() => setIsWriting(false)} />}
 
       {view === "active" ? (
-        <ul className="cards">{active.map(card)}{active.length === 0 && <li className="empty">You have activated none.</li>}</ul>
+        <ul className="cards">
+          {active.map(card)}
+          {active.length === 0 && <li className="empty">You have activated none.</li>}
+        </ul>
       ) : (
-        <List key={`${view} ${search}`} search={view === "all" ? search : ""} creator={view === "mine" ? user.username : undefined} card={card} />
+        <List
+          key={`${view} ${search}`}
+          search={view === "all" ? search : ""}
+          creator={view === "mine" ? user.username : undefined}
+          card={card}
+        />
       )}
       <Consents />
     </div>
@@ -79,9 +104,13 @@ function Pause({ isPaused, count }: { isPaused: boolean; count: number }) {
         <b>{isPaused ? "Paused." : "Not paused."}</b> {words}
       </p>
       {isPaused ? (
-        <button type="button" className="plain" disabled={resume.isRunning} onClick={() => resume.run({})}>Resume my triggers</button>
+        <button type="button" className="plain" disabled={resume.isRunning} onClick={() => resume.run({})}>
+          Resume my triggers
+        </button>
       ) : (
-        <button type="button" disabled={pause.isRunning} onClick={() => pause.run({})}>Pause all my triggers</button>
+        <button type="button" disabled={pause.isRunning} onClick={() => pause.run({})}>
+          Pause all my triggers
+        </button>
       )}
       <Notice problem={pause.problem ?? resume.problem} />
     </section>
@@ -100,7 +129,11 @@ function List({ search, creator, card }: ListProps) {
     <ul className="cards">
       {cursors.map((after, index) => (
         <Page
-          key={after ?? ""} search={search} creator={creator} after={after} card={card}
+          key={after ?? ""}
+          search={search}
+          creator={creator}
+          after={after}
+          card={card}
           onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
         />
       ))}
@@ -120,15 +153,28 @@ function Page({ search, creator, after, card, onMore }: PageProps) {
     context: LISTS,
     requestPolicy: "cache-and-network",
   });
-  if (error) return <li><Notice problem={problem(error)} /></li>;
+  if (error)
+    return (
+      <li>
+        <Notice problem={problem(error)} />
+      </li>
+    );
   if (!data?.triggers) return fetching ? <li role="status">One moment…</li> : null;
   const { nodes, pageInfo } = data.triggers;
   return (
     <>
       {nodes.map(card)}
-      {nodes.length === 0 && !after && <li className="empty">{search ? `Nothing has “${search}” in its name or description.` : "There are none yet."}</li>}
+      {nodes.length === 0 && !after && (
+        <li className="empty">
+          {search ? `Nothing has “${search}” in its name or description.` : "There are none yet."}
+        </li>
+      )}
       {pageInfo.hasNextPage && onMore && (
-        <li className="more"><button type="button" className="plain" onClick={() => onMore(pageInfo.endCursor!)}>More</button></li>
+        <li className="more">
+          <button type="button" className="plain" onClick={() => onMore(pageInfo.endCursor!)}>
+            More
+          </button>
+        </li>
       )}
     </>
   );

@@ -7,5 +7,9 @@ export function Avatar({ name, url }: { name: string; url?: string | null }) {
     return <img className="avatar" src={url} alt="" />;
   }
   const hue = [...name.toLowerCase()].reduce((sum, letter) => sum + letter.codePointAt(0)!, 0) % 6;
-  return <span className={`avatar hue-${hue}`} aria-hidden="true">{name.charAt(0).toUpperCase()}</span>;
+  return (
+    <span className={`avatar hue-${hue}`} aria-hidden="true">
+      {name.charAt(0).toUpperCase()}
+    </span>
+  );
 }

@@ -19,7 +19,11 @@ export function Checks<Value extends string>({ legend, name, values, checked, pr
           <input type="checkbox" name={name} value={value} defaultChecked={checked?.includes(value)} /> {words}
         </label>
       ))}
-      {why && <span className="why" role="alert">{why}</span>}
+      {why && (
+        <span className="why" role="alert">
+          {why}
+        </span>
+      )}
     </fieldset>
   );
 }

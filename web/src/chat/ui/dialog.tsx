@@ -32,8 +32,12 @@ export function Confirm({ title, children, action, onYes, onNo }: Question) {
       <p>{children}</p>
       <div className="row">
         {/* First, so that it has the focus. */}
-        <button type="button" className="plain" onClick={onNo}>Cancel</button>
-        <button type="button" className="danger" onClick={onYes}>{action}</button>
+        <button type="button" className="plain" onClick={onNo}>
+          Cancel
+        </button>
+        <button type="button" className="danger" onClick={onYes}>
+          {action}
+        </button>
       </div>
     </Dialog>
   );

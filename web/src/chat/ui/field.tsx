@@ -55,8 +55,16 @@ function useDescription(hint: ReactNode, problem: Problem | undefined, name: str
     },
     text: (
       <>
-        {hint && <span className="hint" id={`${id}-hint`}>{hint}</span>}
-        {why && <span className="why" id={`${id}-why`} role="alert">{why}</span>}
+        {hint && (
+          <span className="hint" id={`${id}-hint`}>
+            {hint}
+          </span>
+        )}
+        {why && (
+          <span className="why" id={`${id}-why`} role="alert">
+            {why}
+          </span>
+        )}
       </>
     ),
   };

@@ -6,8 +6,17 @@ export function Linked({ text }: { text: string }) {
   let end = 0;
   for (const { 0: url, index } of text.matchAll(URLS)) {
     parts.push(text.slice(end, index));
-    parts.push(<a key={index} href={url} target="_blank" rel="noopener nofollow ugc">{url}</a>);
+    parts.push(
+      <a key={index} href={url} target="_blank" rel="noopener nofollow ugc">
+        {url}
+      </a>,
+    );
     end = index + url.length;
   }
-  return <>{parts}{text.slice(end)}</>;
+  return (
+    <>
+      {parts}
+      {text.slice(end)}
+    </>
+  );
 }

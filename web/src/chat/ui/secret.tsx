@@ -28,8 +28,14 @@ export function Secret({ label, value, onDone }: Props) {
       <input id={id} ref={input} className="code" readOnly value={value} />
       <div className="row">
         {/* There is none where the page did not come by https or from this machine. */}
-        {navigator.clipboard && <button type="button" onClick={copy}>Copy</button>}
-        <button type="button" className="plain" onClick={onDone}>I have it</button>
+        {navigator.clipboard && (
+          <button type="button" onClick={copy}>
+            Copy
+          </button>
+        )}
+        <button type="button" className="plain" onClick={onDone}>
+          I have it
+        </button>
         <span role="status">{isCopied ? "Copied." : ""}</span>
       </div>
     </section>

@@ -35,27 +35,46 @@ export function Deliveries({ id, onLook }: { id: string; onLook: () => void }) {
           <li key={id}>
             <div className="row spread">
               <span>
-                <span className="quiet"><When time={createdAt} /></span> <code>{kind.toLowerCase().replace("_", ".")}</code>{" "}
+                <span className="quiet">
+                  <When time={createdAt} />
+                </span>{" "}
+                <code>{kind.toLowerCase().replace("_", ".")}</code>{" "}
                 <b className={status.toLowerCase()}>{WORDS[status]}</b>
               </span>
               {status !== "PENDING" && (
-                <button type="button" className="link" onClick={() => redeliver.run({ id })}>Send again</button>
+                <button type="button" className="link" onClick={() => redeliver.run({ id })}>
+                  Send again
+                </button>
               )}
             </div>
             <p className="quiet">
               {attempts === 1 ? "1 attempt" : `${attempts} attempts`}
               {responseStatus && `, answered ${responseStatus}`}
               {error && `, ${error}`}
-              {nextAttemptAt && <>, next <When time={nextAttemptAt} /></>}
+              {nextAttemptAt && (
+                <>
+                  , next <When time={nextAttemptAt} />
+                </>
+              )}
             </p>
           </li>
         ))}
         {deliveries.nodes.length === 0 && <li>There are none yet.</li>}
       </ul>
       <div className="row">
-        <button type="button" className="plain" disabled={fetching} onClick={look}>Look again</button>
-        {cursors.length > 1 && <button type="button" className="plain" onClick={() => setCursors(cursors.slice(0, -1))}>Newer ones</button>}
-        {hasNextPage && <button type="button" className="plain" onClick={() => setCursors([...cursors, endCursor!])}>Older ones</button>}
+        <button type="button" className="plain" disabled={fetching} onClick={look}>
+          Look again
+        </button>
+        {cursors.length > 1 && (
+          <button type="button" className="plain" onClick={() => setCursors(cursors.slice(0, -1))}>
+            Newer ones
+          </button>
+        )}
+        {hasNextPage && (
+          <button type="button" className="plain" onClick={() => setCursors([...cursors, endCursor!])}>
+            Older ones
+          </button>
+        )}
       </div>
     </>
   );

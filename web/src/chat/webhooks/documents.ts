@@ -14,13 +14,32 @@ export const EVENTS: Partial<Record<EventKind, string>> = {
 
 graphql(`
   fragment Webhook on Webhook {
-    id url events isActive deactivatedReason createdAt
-    health { successRate pending lastError nextAttemptAt failingSince }
+    id
+    url
+    events
+    isActive
+    deactivatedReason
+    createdAt
+    health {
+      successRate
+      pending
+      lastError
+      nextAttemptAt
+      failingSince
+    }
   }
 `);
 
 export const WEBHOOKS = graphql(`
-  query Webhooks { viewer { webhooks(first: 10) { nodes { ...Webhook } } } }
+  query Webhooks {
+    viewer {
+      webhooks(first: 10) {
+        nodes {
+          ...Webhook
+        }
+      }
+    }
+  }
 `);
 
 export const DELIVERIES = graphql(`
@@ -29,8 +48,20 @@ export const DELIVERIES = graphql(`
       webhook(id: $id) {
         id
         deliveries(first: 20, after: $after) {
-          nodes { id kind status attempts responseStatus error nextAttemptAt createdAt }
-          pageInfo { hasNextPage endCursor }
+          nodes {
+            id
+            kind
+            status
+            attempts
+            responseStatus
+            error
+            nextAttemptAt
+            createdAt
+          }
+          pageInfo {
+            hasNextPage
+            endCursor
+          }
         }
       }
     }
@@ -38,23 +69,52 @@ export const DELIVERIES = graphql(`
 `);
 
 export const CREATE_WEBHOOK = graphql(`
-  mutation CreateWebhook($input: CreateWebhookInput!) { createWebhook(input: $input) { secret webhook { id } } }
+  mutation CreateWebhook($input: CreateWebhookInput!) {
+    createWebhook(input: $input) {
+      secret
+      webhook {
+        id
+      }
+    }
+  }
 `);
 
 export const UPDATE_WEBHOOK = graphql(`
   mutation UpdateWebhook($id: ID!, $input: UpdateWebhookInput!) {
-    updateWebhook(id: $id, input: $input) { webhook { ...Webhook } }
+    updateWebhook(id: $id, input: $input) {
+      webhook {
+        ...Webhook
+      }
+    }
   }
 `);
 
 export const DELETE_WEBHOOK = graphql(`
-  mutation DeleteWebhook($id: ID!) { deleteWebhook(id: $id) { webhook { id } } }
+  mutation DeleteWebhook($id: ID!) {
+    deleteWebhook(id: $id) {
+      webhook {
+        id
+      }
+    }
+  }
 `);
 
 export const PING_WEBHOOK = graphql(`
-  mutation PingWebhook($id: ID!) { pingWebhook(id: $id) { delivery { id } } }
+  mutation PingWebhook($id: ID!) {
+    pingWebhook(id: $id) {
+      delivery {
+        id
+      }
+    }
+  }
 `);
 
 export const REDELIVER = graphql(`
-  mutation Redeliver($id: ID!) { redeliver(deliveryId: $id) { delivery { id } } }
+  mutation Redeliver($id: ID!) {
+    redeliver(deliveryId: $id) {
+      delivery {
+        id
+      }
+    }
+  }
 `);

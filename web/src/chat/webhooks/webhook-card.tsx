@@ -43,12 +43,23 @@ export function WebhookCard({ webhook, onSecret, onLook }: Props) {
       <Health webhook={webhook} />
       <Notice problem={ping.problem ?? update.problem ?? remove.problem} />
       <div className="row">
-        <button type="button" disabled={ping.isRunning} onClick={sendPing}>Send a test event</button>
-        <button type="button" className="plain" disabled={update.isRunning} onClick={() => update.run({ id, input: { isActive: !isActive } })}>
+        <button type="button" disabled={ping.isRunning} onClick={sendPing}>
+          Send a test event
+        </button>
+        <button
+          type="button"
+          className="plain"
+          disabled={update.isRunning}
+          onClick={() => update.run({ id, input: { isActive: !isActive } })}
+        >
           {isActive ? "Switch off" : "Switch on"}
         </button>
-        <button type="button" className="plain" onClick={() => setTask("rotate")}>New secret</button>
-        <button type="button" className="plain" onClick={() => setTask("delete")}>Delete</button>
+        <button type="button" className="plain" onClick={() => setTask("rotate")}>
+          New secret
+        </button>
+        <button type="button" className="plain" onClick={() => setTask("delete")}>
+          Delete
+        </button>
       </div>
       <details open={isOpen} onToggle={({ currentTarget }) => setIsOpen(currentTarget.open)}>
         <summary>Deliveries</summary>
@@ -60,7 +71,12 @@ export function WebhookCard({ webhook, onSecret, onLook }: Props) {
         </Confirm>
       )}
       {task === "delete" && (
-        <Confirm title="Delete this webhook?" action="Delete" onYes={() => (done(), void remove.run({ id }))} onNo={done}>
+        <Confirm
+          title="Delete this webhook?"
+          action="Delete"
+          onYes={() => (done(), void remove.run({ id }))}
+          onNo={done}
+        >
           {url} is told of nothing any more, and its deliveries go too.
         </Confirm>
       )}
@@ -72,11 +88,36 @@ function Health({ webhook: { health } }: { webhook: Webhook }) {
   const { successRate, pending, lastError, nextAttemptAt, failingSince } = health;
   return (
     <dl className="facts">
-      <div><dt>Arrived</dt><dd>{successRate == null ? "nothing sent yet" : `${Math.round(100 * successRate)} %`}</dd></div>
-      <div><dt>Waiting</dt><dd>{pending}</dd></div>
-      {nextAttemptAt && <div><dt>Next attempt</dt><dd><When time={nextAttemptAt} /></dd></div>}
-      {failingSince && <div><dt>Failing since</dt><dd><When time={failingSince} /></dd></div>}
-      {lastError && <div><dt>Last error</dt><dd>{lastError}</dd></div>}
+      <div>
+        <dt>Arrived</dt>
+        <dd>{successRate == null ? "nothing sent yet" : `${Math.round(100 * successRate)} %`}</dd>
+      </div>
+      <div>
+        <dt>Waiting</dt>
+        <dd>{pending}</dd>
+      </div>
+      {nextAttemptAt && (
+        <div>
+          <dt>Next attempt</dt>
+          <dd>
+            <When time={nextAttemptAt} />
+          </dd>
+        </div>
+      )}
+      {failingSince && (
+        <div>
+          <dt>Failing since</dt>
+          <dd>
+            <When time={failingSince} />
+          </dd>
+        </div>
+      )}
+      {lastError && (
+        <div>
+          <dt>Last error</dt>
+          <dd>{lastError}</dd>
+        </div>
+      )}
     </dl>
   );
 }

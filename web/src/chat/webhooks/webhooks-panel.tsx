@@ -1,3 +1,4 @@
+import "./webhooks.css";
 import { type FormEvent, useState } from "react";
 import { useQuery } from "urql";
 import type { EventKind } from "../gql/graphql";
@@ -34,13 +35,17 @@ export default function WebhooksPanel() {
   return (
     <div className="page">
       <h1>Webhooks</h1>
-      <p className="lead">A server of yours is told of what happens here, as far as you may see it: signed, in order, at least once.</p>
+      <p className="lead">
+        A server of yours is told of what happens here, as far as you may see it: signed, in order, at least once.
+      </p>
       <Notice problem={error && problem(error)} />
       {secret && <Secret label="Your new secret" value={secret} onDone={() => setSecret(undefined)} />}
       <ul className="cards">
         {webhooks?.map((webhook) => (
           <WebhookCard
-            key={webhook.id} webhook={webhook} onSecret={setSecret}
+            key={webhook.id}
+            webhook={webhook}
+            onSecret={setSecret}
             onLook={() => reload({ requestPolicy: "network-only" })}
           />
         ))}
@@ -49,11 +54,20 @@ export default function WebhooksPanel() {
       <form className="card" onSubmit={submit}>
         <h2>New webhook</h2>
         <Field
-          label="URL" name="url" type="url" required maxLength={2_048} placeholder="https://"
-          hint="https, and no address of a private network." problem={create.problem}
+          label="URL"
+          name="url"
+          type="url"
+          required
+          maxLength={2_048}
+          placeholder="https://"
+          hint="https, and no address of a private network."
+          problem={create.problem}
         />
         <Checks
-          legend="What it is told of" name="events" values={EVENTS as Record<EventKind, string>} checked={["MESSAGE_NEW"]}
+          legend="What it is told of"
+          name="events"
+          values={EVENTS as Record<EventKind, string>}
+          checked={["MESSAGE_NEW"]}
           problem={create.problem}
         />
         <FormNotice problem={create.problem} />
