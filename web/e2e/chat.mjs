@@ -296,7 +296,7 @@ export async function scenario(base, restart) {
       for (const [panel, heading] of Object.entries(PANELS)) {
         await go(page, panel);
         await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
-        await page.getByText('One moment…').waitFor({ state: 'hidden' });
+        await page.getByText('One moment…').first().waitFor({ state: 'hidden' });
         await expectAccessible(page, panel);
       }
     }

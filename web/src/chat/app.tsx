@@ -28,20 +28,28 @@ export type User = NonNullable<ViewerQuery["viewer"]>["user"];
 export function App() {
   // Undefined until the server has said who is calling, null where it is nobody.
   const [user, setUser] = useState<User | null>();
+  // Why one waits, or has to log in again.
   const [reason, setReason] = useState<Problem>();
-  const [connection, setConnection] = useState<Connection>(() => connect(() => setUser(null)));
+  const end = (reason: Problem) => {
+    setReason(reason);
+    setUser(null);
+  };
+  const [connection, setConnection] = useState<Connection>(() => connect(end));
 
-  // A new member gets a new connection: the old one's cache and socket are those of whoever was here before.
+  // Each member gets a new connection: the old one's cache and socket are those of whoever was here before.
   const enter = (next: User | null) => {
     connection.close();
-    setConnection(connect(() => setUser(null)));
+    setConnection(connect(end));
+    setReason(undefined);
     setUser(next);
   };
 
   useEffect(() => {
     const stop = new AbortController();
     void identify(connection.client, stop.signal, setReason).then((found) => {
-      if (!stop.signal.aborted) setUser(found);
+      if (stop.signal.aborted) return;
+      setReason(undefined);
+      setUser(found);
     });
     return () => stop.abort();
     // Once: whoever enters or leaves later says so.
@@ -52,7 +60,7 @@ export function App() {
       {user ? (
         <House key={user.id} user={user} connection={connection} onLeave={() => enter(null)} />
       ) : user === null ? (
-        <SignIn onEnter={enter} />
+        <SignIn reason={reason} onEnter={enter} />
       ) : (
         <main className="door">
           <h1 className="wordmark">

@@ -11,7 +11,7 @@ import {
 } from "@urql/core";
 import { createClient } from "graphql-ws";
 import { make, pipe, takeUntil, toAsyncIterable } from "wonka";
-import { isLoggedOut, problem } from "./problem";
+import { isLoggedOut, problem, type Problem } from "./problem";
 
 /** `live`: the socket is open; `connecting`: it is being opened, or again; `offline`: there is no network. */
 export type Status = "connecting" | "live" | "offline";
@@ -30,15 +30,21 @@ const SILENCE = 30_000;
 
 /**
  * Opens nothing yet: the socket is opened by the first subscription, and again by the next one after it was lost.
- * `onLoggedOut` is called whenever the server says that nobody is logged in.
+ * `onLoggedOut` is called whenever the server says that nobody is logged in, until the connection is closed.
  */
-export function connect(onLoggedOut: () => void): Connection {
+export function connect(onLoggedOut: (reason: Problem) => void): Connection {
   const closed = (): Status => (navigator.onLine ? "connecting" : "offline");
   let status = closed();
   const listeners = new Set<() => void>();
   const tell = (next: Status) => {
     status = next;
     listeners.forEach((listener) => listener());
+  };
+
+  let isClosed = false;
+  const failed = (error: CombinedError) => {
+    const reason = problem(error);
+    if (isLoggedOut(reason) && !isClosed) onLoggedOut(reason);
   };
 
   let silence = 0;
@@ -53,14 +59,23 @@ export function connect(onLoggedOut: () => void): Connection {
     keepAlive: SILENCE / 3,
     lazyCloseTimeout: 1_000,
     on: {
-      connected: () => (tell("live"), heard()),
+      connected() {
+        tell("live");
+        heard();
+      },
       message: heard,
-      closed: () => (tell(closed()), clearTimeout(silence)),
+      closed() {
+        tell(closed());
+        clearTimeout(silence);
+      },
     },
   });
 
   // The browser often knows first that the network is gone, and the socket last.
-  const lost = () => (socket.terminate(), tell("offline"));
+  const lost = () => {
+    socket.terminate();
+    tell("offline");
+  };
   const back = () => tell("connecting");
   window.addEventListener("offline", lost);
   window.addEventListener("online", back);
@@ -72,7 +87,7 @@ export function connect(onLoggedOut: () => void): Connection {
     fetchOptions: { headers: { accept: "application/json" } },
     fetch: (input, init) => fetch(input, { ...init, signal: deadline(init?.signal) }),
     exchanges: [
-      mapExchange({ onError: (error) => isLoggedOut(problem(error)) && onLoggedOut() }),
+      mapExchange({ onError: failed }),
       cacheExchange,
       subscriptionExchange({
         forwardSubscription: ({ query = "", variables }) => ({
@@ -93,6 +108,7 @@ export function connect(onLoggedOut: () => void): Connection {
       return () => listeners.delete(listener);
     },
     close() {
+      isClosed = true;
       window.removeEventListener("offline", lost);
       window.removeEventListener("online", back);
       clearTimeout(silence);

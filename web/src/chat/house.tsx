@@ -62,7 +62,14 @@ export function House({ user, connection, onLeave }: Props) {
   return (
     <div className="house">
       {/* The address says which panel it is, and not where in it. */}
-      <a className="skip" href="#content" onClick={(event) => (event.preventDefault(), main.current!.focus())}>
+      <a
+        className="skip"
+        href="#content"
+        onClick={(event) => {
+          event.preventDefault();
+          main.current!.focus();
+        }}
+      >
         Skip to content
       </a>
       <header className="bar">

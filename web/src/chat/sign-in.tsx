@@ -5,7 +5,7 @@ import { graphql } from "./gql";
 import type { Problem } from "./problem";
 import { Check, Field } from "./ui/field";
 import { Moon } from "./ui/icons";
-import { FormNotice } from "./ui/notice";
+import { FormNotice, Notice } from "./ui/notice";
 import { useAction } from "./ui/use-action";
 
 const REGISTER = graphql(`
@@ -33,7 +33,7 @@ const LOG_IN = graphql(`
 `);
 
 /** Both set the session cookie, which scripts cannot read. */
-export function SignIn({ onEnter }: { onEnter: (user: User) => void }) {
+export function SignIn({ reason, onEnter }: { reason?: Problem; onEnter: (user: User) => void }) {
   const [isNew, setIsNew] = useState(false);
   return (
     <main className="door">
@@ -41,6 +41,7 @@ export function SignIn({ onEnter }: { onEnter: (user: User) => void }) {
         <Moon /> BambiSleep.Chat
       </h1>
       <p className="quiet">A place to talk, for adults. Companions use a trigger only if you have opted in to it.</p>
+      <Notice problem={reason} />
       <div className="card">
         <div className="choice" role="group" aria-label="Have you been here before?">
           <button type="button" aria-pressed={!isNew} onClick={() => setIsNew(false)}>

@@ -1,4 +1,4 @@
-import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
+import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { useClient, useQuery } from "urql";
 import { problem } from "../problem";
 import { Check } from "../ui/field";
@@ -172,7 +172,7 @@ function TurnItems({ prompt, answer, isNewest }: Turn & { isNewest: boolean }) {
   );
 }
 
-function Said({ by, children }: { by: "USER" | "ASSISTANT"; children: React.ReactNode }) {
+function Said({ by, children }: { by: "USER" | "ASSISTANT"; children: ReactNode }) {
   return (
     <li className={by === "USER" ? "mine" : "theirs"}>
       <span className="unseen">{by === "USER" ? "You: " : "Companion: "}</span>

@@ -1,8 +1,8 @@
 import { useState } from "react";
 import { useQuery } from "urql";
-import { problem } from "../problem";
 import { Confirm } from "../ui/dialog";
 import { Notice } from "../ui/notice";
+import { More, Pages, Pending } from "../ui/pages";
 import { useAction } from "../ui/use-action";
 import { When } from "../ui/when";
 import { DELETE_SESSION, SESSIONS } from "./documents";
@@ -17,7 +17,6 @@ interface Props {
 const CLOSE = { popoverTarget: "sessions", popoverTargetAction: "hide" } as const;
 
 export function Sessions({ current, onOpen, onDeleted }: Props) {
-  const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
   const [deleting, setDeleting] = useState<string>();
   const remove = useAction(DELETE_SESSION);
 
@@ -35,16 +34,11 @@ export function Sessions({ current, onOpen, onDeleted }: Props) {
         </button>
         <Notice problem={remove.problem} />
         <ul>
-          {cursors.map((after, index) => (
-            <Page
-              key={after ?? ""}
-              after={after}
-              current={current}
-              onOpen={onOpen}
-              onDelete={setDeleting}
-              onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
-            />
-          ))}
+          <Pages
+            page={(after, onMore) => (
+              <Page after={after} current={current} onOpen={onOpen} onDelete={setDeleting} onMore={onMore} />
+            )}
+          />
         </ul>
       </nav>
       {deleting && (
@@ -72,13 +66,7 @@ interface PageProps {
 function Page({ after, current, onOpen, onDelete, onMore }: PageProps) {
   const [{ data, error }] = useQuery({ query: SESSIONS, variables: { after }, requestPolicy: "cache-and-network" });
   const sessions = data?.viewer?.sessions;
-  if (!sessions)
-    return error ? (
-      <li>
-        <Notice problem={problem(error)} />
-      </li>
-    ) : null;
-  const { hasNextPage, endCursor } = sessions.pageInfo;
+  if (!sessions) return <Pending error={error} />;
   return (
     <>
       {sessions.nodes.map(({ id, createdAt, messageCount }) => (
@@ -106,13 +94,9 @@ function Page({ after, current, onOpen, onDelete, onMore }: PageProps) {
           </button>
         </li>
       ))}
-      {hasNextPage && onMore && (
-        <li>
-          <button type="button" className="plain" onClick={() => onMore(endCursor!)}>
-            Older ones
-          </button>
-        </li>
-      )}
+      <More pageInfo={sessions.pageInfo} onMore={onMore}>
+        Older ones
+      </More>
     </>
   );
 }

@@ -169,7 +169,10 @@ export default function KeysPanel() {
           title={`Revoke ${revoking.name}?`}
           action="Revoke"
           onNo={() => setRevoking(undefined)}
-          onYes={() => (setRevoking(undefined), void revoke.run({ id: revoking.id }))}
+          onYes={() => {
+            setRevoking(undefined);
+            void revoke.run({ id: revoking.id });
+          }}
         >
           Programs that use it are turned away from now on.
         </Confirm>

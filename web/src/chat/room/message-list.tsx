@@ -84,7 +84,8 @@ export function MessageList({
     scroller.current!.focus();
   }
 
-  const pending = outgoing.filter((entry, index) => index > 0 || !hasArrived(entry, messages, user));
+  const underway = outgoing.find(({ isRefused }) => !isRefused);
+  const pending = outgoing.filter((entry) => entry !== underway || !hasArrived(entry, messages, user));
   return (
     <div className="messages">
       <div className="scroller" ref={scroller} onScroll={scrolled} role="region" aria-label="Messages" tabIndex={0}>
@@ -135,20 +136,24 @@ export function MessageList({
           <Down /> {unread} new
         </button>
       )}
-      <Announcer messages={messages} username={user.username} />
+      <Announcer timeline={timeline} username={user.username} />
     </div>
   );
 }
 
 /** Reads out what others say, and not what was loaded from before. */
-function Announcer({ messages, username }: { messages: Message[]; username: string }) {
+function Announcer({ timeline: { isOpen, messages }, username }: { timeline: Timeline; username: string }) {
+  const [news, setNews] = useState("");
+  const heard = useRef(Infinity);
   const last = messages.at(-1);
-  const [since] = useState({ number: undefined as number | undefined });
-  if (last && since.number === undefined) since.number = last.number;
-  const isNews = last && last.number > since.number! && last.author.username !== username && !last.deletedAt;
+  useEffect(() => {
+    const isNews = last && last.number > heard.current && last.author.username !== username;
+    if (isNews) setNews(`${last.author.username}: ${last.content}`);
+    if (isOpen) heard.current = last?.number ?? 0;
+  }, [isOpen, last, username]);
   return (
     <p className="unseen" role="status">
-      {isNews ? `${last.author.username}: ${last.content}` : ""}
+      {news}
     </p>
   );
 }
@@ -163,6 +168,8 @@ function continues(before: Message | undefined, message: Message) {
   return isSoon && before.author.id === message.author.id;
 }
 
+const DAY = new Intl.DateTimeFormat([], { weekday: "long", day: "numeric", month: "long" });
+
 function day(time: string) {
-  return new Date(time).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
+  return DAY.format(new Date(time));
 }

@@ -1,9 +1,10 @@
 import "../ui/talk.css";
 import "./room.css";
-import { useEffect, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import type { User } from "../app";
 import { Notice } from "../ui/notice";
 import { Composer } from "./composer";
+import type { Message } from "./documents";
 import { MessageList } from "./message-list";
 import type { Outbox } from "./outbox";
 import { People } from "./people";
@@ -35,6 +36,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
     document.title = `${unread ? `(${unread}) ` : ""}#${room} – BambiSleep.Chat`;
   }, [onUnread, room, unread]);
 
+  const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
   const typing = Object.keys(timeline.typing).filter((username) => username !== user.username);
   return (
     <div className="room" hidden={!isShown}>
@@ -57,7 +59,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
           user={user}
           divider={divider}
           unread={unread}
-          onChanged={(message) => tell({ type: "message", message })}
+          onChanged={onChanged}
           onEarlier={loadEarlier}
           onAtEnd={setIsAtEnd}
         />

@@ -1,14 +1,13 @@
 import { type FormEvent, useEffect, useRef } from "react";
 import { useQuery } from "urql";
-import { problem } from "../problem";
 import { Field } from "../ui/field";
-import { FormNotice, Notice } from "../ui/notice";
+import { FormNotice } from "../ui/notice";
+import { More, Pages, Pending } from "../ui/pages";
 import { useAction } from "../ui/use-action";
 import { CREATE_ROOM, ROOMS } from "./documents";
 
 /** The rooms there are. On narrow screens it opens over the page (`popover`), on wide ones it is always there. */
 export function Rooms({ current }: { current: string }) {
-  const [{ data, error }] = useQuery({ query: ROOMS, variables: {} });
   const create = useAction(CREATE_ROOM);
   const ref = useRef<HTMLElement>(null);
   useEffect(() => {
@@ -27,15 +26,8 @@ export function Rooms({ current }: { current: string }) {
   return (
     <nav id="rooms" className="side" popover="auto" aria-labelledby="rooms-heading" ref={ref}>
       <h2 id="rooms-heading">Rooms</h2>
-      <Notice problem={error && problem(error)} />
       <ul>
-        {data?.rooms?.nodes.map(({ id, name }) => (
-          <li key={id}>
-            <a href={`#room/${name}`} aria-current={name === current ? "page" : undefined}>
-              #{name}
-            </a>
-          </li>
-        ))}
+        <Pages page={(after, onMore) => <Page after={after} current={current} onMore={onMore} />} />
       </ul>
       <details>
         <summary>New room</summary>
@@ -55,5 +47,30 @@ export function Rooms({ current }: { current: string }) {
         </form>
       </details>
     </nav>
+  );
+}
+
+interface PageProps {
+  after?: string;
+  current: string;
+  onMore?: (cursor: string) => void;
+}
+
+function Page({ after, current, onMore }: PageProps) {
+  const [{ data, error }] = useQuery({ query: ROOMS, variables: { after } });
+  if (!data?.rooms) return <Pending error={error} />;
+  return (
+    <>
+      {data.rooms.nodes.map(({ id, name }) => (
+        <li key={id}>
+          <a href={`#room/${name}`} aria-current={name === current ? "page" : undefined}>
+            #{name}
+          </a>
+        </li>
+      ))}
+      <More pageInfo={data.rooms.pageInfo} onMore={onMore}>
+        More rooms
+      </More>
+    </>
   );
 }

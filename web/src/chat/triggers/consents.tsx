@@ -1,8 +1,7 @@
 import { useState } from "react";
 import { useQuery } from "urql";
 import type { ConsentKind } from "../gql/graphql";
-import { problem } from "../problem";
-import { Notice } from "../ui/notice";
+import { More, Pages, Pending } from "../ui/pages";
 import { When } from "../ui/when";
 import { CONSENTS } from "./documents";
 
@@ -26,16 +25,9 @@ export function Consents() {
 }
 
 function Receipts() {
-  const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
   return (
     <ul className="lines">
-      {cursors.map((after, index) => (
-        <Page
-          key={after ?? ""}
-          after={after}
-          onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
-        />
-      ))}
+      <Pages page={(after, onMore) => <Page after={after} onMore={onMore} />} />
     </ul>
   );
 }
@@ -43,15 +35,7 @@ function Receipts() {
 function Page({ after, onMore }: { after?: string; onMore?: (cursor: string) => void }) {
   const [{ data, error }] = useQuery({ query: CONSENTS, variables: { after }, requestPolicy: "network-only" });
   const consents = data?.viewer?.consents;
-  if (!consents)
-    return error ? (
-      <li>
-        <Notice problem={problem(error)} />
-      </li>
-    ) : (
-      <li role="status">One moment…</li>
-    );
-  const { hasNextPage, endCursor } = consents.pageInfo;
+  if (!consents) return <Pending error={error} />;
   return (
     <>
       {consents.nodes.map(({ id, kind, timestamp, trigger, revision }) => (
@@ -70,13 +54,9 @@ function Page({ after, onMore }: { after?: string; onMore?: (cursor: string) => 
         </li>
       ))}
       {consents.nodes.length === 0 && !after && <li>There are none yet.</li>}
-      {hasNextPage && onMore && (
-        <li>
-          <button type="button" className="plain" onClick={() => onMore(endCursor!)}>
-            Older ones
-          </button>
-        </li>
-      )}
+      <More pageInfo={consents.pageInfo} onMore={onMore}>
+        Older ones
+      </More>
     </>
   );
 }

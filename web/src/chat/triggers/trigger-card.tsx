@@ -21,6 +21,11 @@ export function TriggerCard({ trigger, user, isActive, isPaused }: Props) {
   const isOwn = creator.id === user.id;
   const done = () => setTask(undefined);
 
+  function removeIt() {
+    done();
+    void remove.run({ id });
+  }
+
   return (
     <li className="card trigger">
       <div className="row spread">
@@ -67,7 +72,7 @@ export function TriggerCard({ trigger, user, isActive, isPaused }: Props) {
       {task === "read" && <Read trigger={trigger} isActive={isActive} onDone={done} />}
       {task === "edit" && <TriggerForm trigger={trigger} onDone={done} />}
       {task === "delete" && (
-        <Confirm title={`Delete ${name}?`} action="Delete" onYes={() => (done(), void remove.run({ id }))} onNo={done}>
+        <Confirm title={`Delete ${name}?`} action="Delete" onYes={removeIt} onNo={done}>
           It is deactivated for everyone who has it.
         </Confirm>
       )}

@@ -1,9 +1,10 @@
 import "./triggers.css";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, type ReactNode, useState } from "react";
 import { useQuery } from "urql";
 import type { User } from "../app";
 import { problem } from "../problem";
 import { Notice } from "../ui/notice";
+import { More, Pages, Pending } from "../ui/pages";
 import { useAction } from "../ui/use-action";
 import { Consents } from "./consents";
 import { MY_TRIGGERS, PAUSE, RESUME, type Trigger, TRIGGERS } from "./documents";
@@ -120,23 +121,15 @@ function Pause({ isPaused, count }: { isPaused: boolean; count: number }) {
 interface ListProps {
   search: string;
   creator?: string;
-  card: (trigger: Trigger) => React.ReactNode;
+  card: (trigger: Trigger) => ReactNode;
 }
 
 function List({ search, creator, card }: ListProps) {
-  const [cursors, setCursors] = useState<(string | undefined)[]>([undefined]);
   return (
     <ul className="cards">
-      {cursors.map((after, index) => (
-        <Page
-          key={after ?? ""}
-          search={search}
-          creator={creator}
-          after={after}
-          card={card}
-          onMore={index === cursors.length - 1 ? (cursor) => setCursors([...cursors, cursor]) : undefined}
-        />
-      ))}
+      <Pages
+        page={(after, onMore) => <Page search={search} creator={creator} after={after} card={card} onMore={onMore} />}
+      />
     </ul>
   );
 }
@@ -147,19 +140,13 @@ interface PageProps extends ListProps {
 }
 
 function Page({ search, creator, after, card, onMore }: PageProps) {
-  const [{ data, error, fetching }] = useQuery({
+  const [{ data, error }] = useQuery({
     query: TRIGGERS,
     variables: { search: search || undefined, creator, after },
     context: LISTS,
     requestPolicy: "cache-and-network",
   });
-  if (error)
-    return (
-      <li>
-        <Notice problem={problem(error)} />
-      </li>
-    );
-  if (!data?.triggers) return fetching ? <li role="status">One moment…</li> : null;
+  if (!data?.triggers) return <Pending error={error} />;
   const { nodes, pageInfo } = data.triggers;
   return (
     <>
@@ -169,13 +156,9 @@ function Page({ search, creator, after, card, onMore }: PageProps) {
           {search ? `Nothing has “${search}” in its name or description.` : "There are none yet."}
         </li>
       )}
-      {pageInfo.hasNextPage && onMore && (
-        <li className="more">
-          <button type="button" className="plain" onClick={() => onMore(pageInfo.endCursor!)}>
-            More
-          </button>
-        </li>
-      )}
+      <More pageInfo={pageInfo} onMore={onMore}>
+        More
+      </More>
     </>
   );
 }

@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useId, useRef } from "react";
+import { type ReactNode, type SyntheticEvent, useEffect, useId, useRef } from "react";
 
 /** A dialog that is open as long as it is there. The browser keeps the focus in it, and gives it back afterwards. */
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ReactNode }) {
@@ -9,8 +9,12 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
     dialog.showModal();
     return () => dialog.close();
   }, []);
+  function cancel(event: SyntheticEvent) {
+    event.preventDefault(); // It closes when it is not there any more.
+    onClose();
+  }
   return (
-    <dialog ref={ref} aria-labelledby={id} onCancel={(event) => (event.preventDefault(), onClose())}>
+    <dialog ref={ref} aria-labelledby={id} onCancel={cancel}>
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>

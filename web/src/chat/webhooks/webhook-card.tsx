@@ -22,6 +22,11 @@ export function WebhookCard({ webhook, onSecret, onLook }: Props) {
   const { id, url, events, isActive, deactivatedReason } = webhook;
   const done = () => setTask(undefined);
 
+  function removeIt() {
+    done();
+    void remove.run({ id });
+  }
+
   async function rotate() {
     done();
     const secret = newSecret();
@@ -71,12 +76,7 @@ export function WebhookCard({ webhook, onSecret, onLook }: Props) {
         </Confirm>
       )}
       {task === "delete" && (
-        <Confirm
-          title="Delete this webhook?"
-          action="Delete"
-          onYes={() => (done(), void remove.run({ id }))}
-          onNo={done}
-        >
+        <Confirm title="Delete this webhook?" action="Delete" onYes={removeIt} onNo={done}>
           {url} is told of nothing any more, and its deliveries go too.
         </Confirm>
       )}
