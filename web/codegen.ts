@@ -4,8 +4,17 @@ import type { CodegenConfig } from "@graphql-codegen/cli";
 const config: CodegenConfig = {
   schema: "../schema.graphql",
   documents: "src/chat/**/*.{ts,tsx}",
+  ignoreNoDocuments: true,
   generates: {
-    "src/chat/gql/": { preset: "client", presetConfig: { fragmentMasking: false } },
+    "src/chat/gql/": {
+      preset: "client",
+      presetConfig: { fragmentMasking: false },
+      config: {
+        enumsAsTypes: true,
+        useTypeImports: true,
+        scalars: { DateTime: "string", URL: "string", JSON: "unknown", Upload: "File" },
+      },
+    },
   },
 };
 export default config;

@@ -1,2 +1,6 @@
-import { graphql } from "./gql";
-export const me = graphql(`query Me { viewer { user { username } } }`);
+import "../theme.css";
+import "./ui/ui.css";
+import { createRoot } from "react-dom/client";
+import { App } from "./app";
+
+createRoot(document.getElementById("root")!).render(<App />);
