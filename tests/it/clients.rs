@@ -33,6 +33,7 @@ pub struct Program {
     child: Child,
     stdin: ChildStdin,
     lines: UnboundedReceiver<String>,
+    patience: Duration,
 }
 
 impl Program {
@@ -53,12 +54,22 @@ impl Program {
                 }
             }
         });
-        Self { child, stdin, lines }
+        Self {
+            child,
+            stdin,
+            lines,
+            patience: PATIENCE,
+        }
+    }
+
+    /// One that may take this long until it says something, or ends.
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The next line that it prints.
     pub async fn line(&mut self) -> String {
-        let line = timeout(PATIENCE, self.lines.recv()).await;
+        let line = timeout(self.patience, self.lines.recv()).await;
         line.expect("the program says something").expect("the program runs")
     }
 
@@ -69,7 +80,7 @@ impl Program {
     /// Ends its input, and waits for it to end well. Gives the lines that nobody has asked for.
     pub async fn finish(mut self) -> Vec<String> {
         drop(self.stdin);
-        let status = timeout(PATIENCE, self.child.wait()).await;
+        let status = timeout(self.patience, self.child.wait()).await;
         let status = status.expect("the program ends with its input").unwrap();
         assert!(status.success(), "{status}");
         let mut rest = Vec::new();

@@ -40,6 +40,7 @@ mod status;
 mod triggers;
 mod trimming;
 mod upstream;
+mod web;
 mod webhook_deliveries;
 mod webhook_owners;
 mod webhook_secrets;

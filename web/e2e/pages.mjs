@@ -31,7 +31,7 @@ try {
 } finally {
   await browser.close();
 }
-console.log('landing page, explorer and REST reference work');
+console.log('pages: all is well');
 
 // ---- The pages.
 
