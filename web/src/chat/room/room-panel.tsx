@@ -33,7 +33,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
 
   useEffect(() => {
     onUnread(unread);
-    document.title = `${unread ? `(${unread}) ` : ""}#${room} – BambiSleep.Chat`;
+    document.title = `${unread ? `(${unread}) ` : ""}#${room} · BambiSleep.Chat`;
   }, [onUnread, room, unread]);
 
   const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
