@@ -3,6 +3,7 @@ import "./room.css";
 import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import type { User } from "../app";
 import { Notice } from "../ui/notice";
+import { Skip } from "../ui/skip";
 import { Composer } from "./composer";
 import type { Message } from "./documents";
 import { MessageList } from "./message-list";
@@ -52,6 +53,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
           </button>
         </header>
         <Notice problem={hindrance?.code === "OFFLINE" ? undefined : hindrance} />
+        <Skip to="message">Skip to writing</Skip>
         <MessageList
           timeline={timeline}
           outgoing={outgoing}
