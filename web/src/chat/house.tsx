@@ -8,6 +8,7 @@ import { graphql } from "./gql";
 import { Outbox } from "./room/outbox";
 import { RoomPanel } from "./room/room-panel";
 import { Bell, Bubble, Hook, Key, Moon, Person, Spark } from "./ui/icons";
+import { Skip } from "./ui/skip";
 import { useAction } from "./ui/use-action";
 import { useRoute } from "./use-route";
 
@@ -61,17 +62,7 @@ export function House({ user, connection, onLeave }: Props) {
 
   return (
     <div className="house">
-      {/* The address says which panel it is, and not where in it. */}
-      <a
-        className="skip"
-        href="#content"
-        onClick={(event) => {
-          event.preventDefault();
-          main.current!.focus();
-        }}
-      >
-        Skip to content
-      </a>
+      <Skip to="content">Skip to content</Skip>
       <header className="bar">
         <a className="wordmark" href="/">
           <Moon /> BambiSleep.Chat
@@ -129,13 +120,9 @@ function ConnectionState({ connection }: { connection: Connection }) {
   );
 }
 
-/** Someone who goes to another panel by keyboard goes on from its beginning. */
+/** Someone who comes in, or goes to another panel, goes on from its beginning. */
 function useFocusOnChange(panel: string) {
   const ref = useRef<HTMLElement>(null);
-  const shown = useRef(panel);
-  useEffect(() => {
-    if (shown.current !== panel) ref.current?.focus();
-    shown.current = panel;
-  }, [panel]);
+  useEffect(() => ref.current!.focus(), [panel]);
   return ref;
 }

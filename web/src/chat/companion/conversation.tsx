@@ -35,6 +35,7 @@ export function Conversation({ sessionId, onSession }: Props) {
   const model = models.find(({ name }) => name === settings.model) ?? models[0];
   const isAsking = answer.text !== undefined;
 
+  const area = useRef<HTMLTextAreaElement>(null);
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => {
     end.current!.scrollIntoView({ block: "end" });
@@ -46,6 +47,7 @@ export function Conversation({ sessionId, onSession }: Props) {
     if (!prompt || isAsking) return;
     setAsked(prompt);
     setDraft("");
+    area.current!.focus(); // The button is another one now.
     const current = turns.at(-1)?.answer.sessionId ?? sessionId;
     const kept = await answer.ask({
       prompt,
@@ -102,6 +104,7 @@ export function Conversation({ sessionId, onSession }: Props) {
         </label>
         <textarea
           id="prompt"
+          ref={area}
           rows={1}
           maxLength={8_000}
           value={draft}

@@ -9,11 +9,16 @@ import { Avatar } from "../ui/avatar";
 import { Check, Field } from "../ui/field";
 import { FormNotice, Notice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
+import { BlockedMembers } from "./blocked";
 
 const PROFILE = graphql(`
   query Profile {
     viewer {
       email
+      blocked {
+        id
+        username
+      }
       profile {
         id
         username
@@ -52,10 +57,13 @@ const UPLOAD_AVATAR = graphql(`
   }
 `);
 
+// An empty list of blocked members names no type by which the cache could know that there is something new for it.
+const LISTS = { additionalTypenames: ["User"] };
+
 type Profile = NonNullable<ProfileQuery["viewer"]>["profile"];
 
 export default function ProfilePanel({ user }: { user: User }) {
-  const [{ data, error }] = useQuery({ query: PROFILE, requestPolicy: "cache-and-network" });
+  const [{ data, error }] = useQuery({ query: PROFILE, context: LISTS, requestPolicy: "cache-and-network" });
   const profile = data?.viewer?.profile;
   return (
     <div className="page">
@@ -81,6 +89,7 @@ export default function ProfilePanel({ user }: { user: User }) {
           </section>
           <Edit profile={profile} />
           <Picture profile={profile} />
+          <BlockedMembers blocked={data.viewer?.blocked ?? []} />
         </>
       )}
     </div>

@@ -1,4 +1,4 @@
-import { type FormEvent, type KeyboardEvent, useEffect, useState } from "react";
+import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { Send } from "../ui/icons";
 import { Typing } from "./typing";
 
@@ -17,6 +17,7 @@ export function Composer({ room, username, onSend }: Props) {
   const [draft, setDraft] = useState(() => localStorage.getItem(storageKey) ?? "");
   const [typing] = useState(() => new Typing(room));
   useEffect(() => () => typing.close(), [typing]);
+  const area = useRef<HTMLTextAreaElement>(null);
 
   function keep(text: string) {
     setDraft(text);
@@ -35,6 +36,7 @@ export function Composer({ room, username, onSend }: Props) {
     onSend(content);
     keep("");
     typing.close();
+    area.current!.focus(); // The button is of no use now.
   }
 
   return (
@@ -44,6 +46,7 @@ export function Composer({ room, username, onSend }: Props) {
       </label>
       <textarea
         id="message"
+        ref={area}
         rows={1}
         value={draft}
         placeholder="Write a message"

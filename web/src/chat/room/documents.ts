@@ -160,3 +160,23 @@ export const CREATE_ROOM = graphql(`
     }
   }
 `);
+
+export const BLOCK = graphql(`
+  mutation Block($username: String!) {
+    blockMember(username: $username) {
+      user {
+        id
+      }
+    }
+  }
+`);
+
+export const UNBLOCK = graphql(`
+  mutation Unblock($username: String!) {
+    unblockMember(username: $username) {
+      user {
+        id
+      }
+    }
+  }
+`);

@@ -5,6 +5,7 @@ import { Avatar } from "../ui/avatar";
 import { Dialog } from "../ui/dialog";
 import { Notice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
+import { BLOCK, UNBLOCK } from "./documents";
 
 const MEMBER = graphql(`
   query Member($username: String!) {
@@ -23,26 +24,6 @@ const MEMBER = graphql(`
       blocked {
         id
         username
-      }
-    }
-  }
-`);
-
-const BLOCK = graphql(`
-  mutation Block($username: String!) {
-    blockMember(username: $username) {
-      user {
-        id
-      }
-    }
-  }
-`);
-
-const UNBLOCK = graphql(`
-  mutation Unblock($username: String!) {
-    unblockMember(username: $username) {
-      user {
-        id
       }
     }
   }
@@ -86,7 +67,7 @@ export function MemberCard({ username, isSelf, onBlocked, onClose }: Props) {
           {profile.triggers.length > 0 && <p>Opted in to {profile.triggers.map(({ name }) => name).join(", ")}</p>}
         </>
       ) : (
-        <Notice problem={error && problem(error)} />
+        !isBlocked && <Notice problem={error && problem(error)} />
       )}
       {isBlocked && <p>You have blocked {username}: you see nothing of what they say.</p>}
       <Notice problem={block.problem ?? unblock.problem} />

@@ -27,14 +27,23 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
   const isOwn = author.id === user.id;
   const done = () => setTask(undefined);
 
+  // What had the focus is gone then.
+  const item = useRef<HTMLLIElement>(null);
+  const edited = () => {
+    done();
+    item.current!.focus();
+  };
+
   async function deleteIt() {
     done();
     const data = await remove.run({ id: message.id });
-    if (data?.deleteMessage) onChanged(data.deleteMessage.message);
+    if (!data?.deleteMessage) return;
+    onChanged(data.deleteMessage.message);
+    item.current!.focus();
   }
 
   return (
-    <li className={`message ${isContinued ? "continued" : ""} ${isOwn ? "own" : ""}`}>
+    <li ref={item} tabIndex={-1} className={`message ${isContinued ? "continued" : ""} ${isOwn ? "own" : ""}`}>
       {isContinued ? <span className="avatar" aria-hidden="true" /> : <Avatar name={author.username} />}
       <div className="said">
         <p className={isContinued ? "unseen" : "head"}>
@@ -46,7 +55,7 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
         {deletedAt ? (
           <p className="content quiet">This message was deleted.</p>
         ) : task === "edit" ? (
-          <Edit message={message} onChanged={onChanged} onDone={done} />
+          <Edit message={message} onChanged={onChanged} onDone={edited} />
         ) : (
           <p className="content">
             <Linked text={content} />

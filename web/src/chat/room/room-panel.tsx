@@ -3,6 +3,7 @@ import "./room.css";
 import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import type { User } from "../app";
 import { Notice } from "../ui/notice";
+import { Skip } from "../ui/skip";
 import { Composer } from "./composer";
 import type { Message } from "./documents";
 import { MessageList } from "./message-list";
@@ -33,7 +34,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
 
   useEffect(() => {
     onUnread(unread);
-    document.title = `${unread ? `(${unread}) ` : ""}#${room} – BambiSleep.Chat`;
+    document.title = `${unread ? `(${unread}) ` : ""}#${room} · BambiSleep.Chat`;
   }, [onUnread, room, unread]);
 
   const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
@@ -52,6 +53,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
           </button>
         </header>
         <Notice problem={hindrance?.code === "OFFLINE" ? undefined : hindrance} />
+        <Skip to="message">Skip to writing</Skip>
         <MessageList
           timeline={timeline}
           outgoing={outgoing}

@@ -32,6 +32,14 @@ export const TRIGGERS = graphql(`
   }
 `);
 
+export const TRIGGER = graphql(`
+  query Trigger($id: ID!) {
+    trigger(id: $id) {
+      ...Trigger
+    }
+  }
+`);
+
 // The id of the profile is what tells the cache that these are the ones that a mutation has changed.
 export const MY_TRIGGERS = graphql(`
   query MyTriggers {

@@ -1,9 +1,11 @@
-import { useState } from "react";
+import { useEffect, useState } from "react";
+import { useQuery } from "urql";
 import type { User } from "../app";
+import { problem } from "../problem";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Notice } from "../ui/notice";
 import { useAction } from "../ui/use-action";
-import { ACTIVATE, DEACTIVATE, DELETE_TRIGGER, type Trigger } from "./documents";
+import { ACTIVATE, DEACTIVATE, DELETE_TRIGGER, type Trigger, TRIGGER } from "./documents";
 import { TriggerForm } from "./trigger-form";
 
 interface Props {
@@ -69,7 +71,7 @@ export function TriggerCard({ trigger, user, isActive, isPaused }: Props) {
           </>
         )}
       </div>
-      {task === "read" && <Read trigger={trigger} isActive={isActive} onDone={done} />}
+      {task === "read" && <Read id={id} name={name} isActive={isActive} onDone={done} />}
       {task === "edit" && <TriggerForm trigger={trigger} onDone={done} />}
       {task === "delete" && (
         <Confirm title={`Delete ${name}?`} action="Delete" onYes={removeIt} onNo={done}>
@@ -80,23 +82,40 @@ export function TriggerCard({ trigger, user, isActive, isPaused }: Props) {
   );
 }
 
-/** Consent is given to what was read, in the revision that was read. */
-function Read({ trigger, isActive, onDone }: { trigger: Trigger; isActive: boolean; onDone: () => void }) {
-  const { run, isRunning, problem } = useAction(ACTIVATE);
-  const { id, name, content, revision, creator } = trigger;
+/** Consent is given to what was read, in the revision that was read: so it is shown as it is now. */
+function Read({ id, name, isActive, onDone }: { id: string; name: string; isActive: boolean; onDone: () => void }) {
+  const [{ data, error, fetching }, reload] = useQuery({
+    query: TRIGGER,
+    variables: { id },
+    requestPolicy: "network-only",
+  });
+  const activate = useAction(ACTIVATE);
+  const trigger = data?.trigger;
 
-  async function activate() {
-    if (await run({ id, revision })) onDone();
+  // A revision that is outdated is refused. What there is instead is to be read first.
+  useEffect(() => {
+    if (activate.problem?.code === "CONFLICT") reload({ requestPolicy: "network-only" });
+  }, [activate.problem, reload]);
+
+  async function consent(revision: number) {
+    if (await activate.run({ id, revision })) onDone();
   }
 
   return (
-    <Dialog title={name} onClose={onDone}>
-      <p className="quiet">
-        Revision {revision}, by {creator.username}
-      </p>
-      <blockquote tabIndex={0} aria-label="The text">
-        {content}
-      </blockquote>
+    <Dialog title={trigger?.name ?? name} onClose={onDone}>
+      <Notice problem={(error && problem(error)) ?? activate.problem} />
+      {trigger ? (
+        <>
+          <p className="quiet">
+            Revision {trigger.revision}, by {trigger.creator.username}
+          </p>
+          <blockquote tabIndex={0} aria-label="The text">
+            {trigger.content}
+          </blockquote>
+        </>
+      ) : (
+        fetching && <p role="status">One moment…</p>
+      )}
       {isActive ? (
         <button type="button" onClick={onDone}>
           Close
@@ -108,10 +127,12 @@ function Read({ trigger, isActive, onDone }: { trigger: Trigger; isActive: boole
             your triggers. If its author changes it, it is deactivated until you have read it again. You can deactivate
             it, or pause all, whenever you like.
           </p>
-          <Notice problem={problem} />
-          {problem?.code === "CONFLICT" && <p>Close this and open it again to read it as it is now.</p>}
           <div className="row">
-            <button type="button" onClick={activate} disabled={isRunning}>
+            <button
+              type="button"
+              onClick={() => consent(trigger!.revision)}
+              disabled={!trigger || fetching || activate.isRunning}
+            >
               I consent, activate it
             </button>
             <button type="button" className="plain" onClick={onDone}>
