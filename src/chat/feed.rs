@@ -239,11 +239,12 @@ impl Feeds {
             }
         };
         let group = feed.group(audience);
-        let (place, seq) = {
+        let (live_from, place, seq) = {
             let window = lock(&group.window);
+            let end = window.first + window.entries.len() as u64;
             match after {
-                Some(seq) => (0, seq),
-                None => (window.first + window.entries.len() as u64, window.through),
+                Some(seq) => (end, 0, seq),
+                None => (end, end, window.through),
             }
         };
         let slot = lock(&group.followers).insert(wake.clone());
@@ -252,6 +253,7 @@ impl Feeds {
             group,
             slot,
             own,
+            live_from,
             place,
             seq,
         })
@@ -515,7 +517,7 @@ impl Group {
         }
     }
 
-    fn take(&self, place: u64, seq: i64) -> Taken {
+    fn take(&self, live_from: u64, place: u64, seq: i64) -> Taken {
         let window = lock(&self.window);
         if seq < window.base {
             return Taken::Behind { base: window.base };
@@ -542,7 +544,11 @@ impl Group {
                 *through = shown.iter().map(|shown| shown.entry.seq).fold(seq, i64::max);
                 break;
             }
-            if entry.entry.message().is_some() && entry.entry.seq <= seq {
+            let is_past = match entry.entry.message() {
+                Some(_) => entry.entry.seq <= seq,
+                None => start + (index as u64) < live_from,
+            };
+            if is_past {
                 continue;
             }
             bytes += entry.size();
@@ -577,6 +583,8 @@ pub struct Follower {
     /// Where the group keeps whom to wake.
     slot: usize,
     own: Render,
+    /// The place in the window that it began at: what is live only and stands before it was another time's.
+    live_from: u64,
     /// The place in the window to go on from.
     place: u64,
     /// Events up to this number have been taken.
@@ -591,7 +599,7 @@ impl Follower {
     /// A database that does not answer: what was to come is still to come.
     pub async fn take(&mut self) -> Result<Vec<Delivery>> {
         loop {
-            let (shown, place, seq) = match self.group.take(self.place, self.seq) {
+            let (shown, place, seq) = match self.group.take(self.live_from, self.place, self.seq) {
                 Taken::Window { shown, place, seq } => (shown, place, seq),
                 Taken::Behind { base } => {
                     let feed = &self.group.feed;

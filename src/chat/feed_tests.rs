@@ -198,6 +198,44 @@ async fn who_reads_late_is_shown_what_is_still_there() {
 }
 
 #[tokio::test]
+async fn who_comes_later_is_not_told_who_typed_before() {
+    let place = Place::new(WINDOW).await;
+    let wake = Arc::new(Notify::new());
+    let mut first = place.follow(None, &wake).await;
+    let types = || {
+        place.feeds.tell(presence::Change {
+            room: place.room.id,
+            kind: presence::ChangeKind::Typing,
+            member: presence::Member {
+                id: Uuid::now_v7(),
+                username: "bob".into(),
+            },
+        });
+    };
+    let mut frames = Vec::new();
+    place.say("hello").await;
+    types();
+    while frames.len() < 2 {
+        frames.extend(all(&mut first).await);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(frames, ["1 hello", "1 "]);
+    // From now on, and from the beginning.
+    let mut later = [place.follow(None, &wake).await, place.follow(Some(0), &wake).await];
+    assert_eq!(all(&mut later[0]).await, [""; 0]);
+    assert_eq!(all(&mut later[1]).await, ["1 hello"]);
+    types();
+    for follower in &mut later {
+        let mut frames = Vec::new();
+        while frames.is_empty() {
+            frames.extend(all(follower).await);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(frames, ["1 "]);
+    }
+}
+
+#[tokio::test]
 async fn a_feed_ends_with_its_last_follower() {
     let place = Place::new(WINDOW).await;
     let wake = Arc::new(Notify::new());
