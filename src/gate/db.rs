@@ -47,6 +47,7 @@ impl Db {
             Database::Sqlite(url) => {
                 let write = sqlite(url, 1, Access::Write).await?;
                 migrate(&write).await?;
+                forget_statistics(&write).await?;
                 Db {
                     read: sqlite(url, READERS, Access::Read).await?,
                     write,
@@ -106,8 +107,7 @@ async fn sqlite(url: &str, connections: u32, access: Access) -> Result<DatabaseC
                     .pragma("journal_mode", "WAL")
                     .pragma("synchronous", "FULL")
                     // What is erased is overwritten where that costs no more writes.
-                    .pragma("secure_delete", "FAST")
-                    .optimize_on_close(true, None),
+                    .pragma("secure_delete", "FAST"),
             }
         });
     connect(options).await
@@ -158,6 +158,21 @@ async fn migrate(connection: &DatabaseConnection) -> Result<()> {
     }
     if applied.len() < known.len() {
         Migrator::up(connection, None).await?;
+    }
+    Ok(())
+}
+
+/// Has SQLite plan by the indexes alone, as it does in a new database. Statistics are of the moment when they were taken: of
+/// one in which a queue happened to be empty they say that all of it is quickly read.
+async fn forget_statistics(connection: &DatabaseConnection) -> Result<()> {
+    let text = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+    let found = connection
+        .query_one_raw(Statement::from_string(DbBackend::Sqlite, text))
+        .await?;
+    if found.is_some() {
+        connection.execute_unprepared("DELETE FROM sqlite_stat1").await?;
+        // Takes up what is there now.
+        connection.execute_unprepared("ANALYZE sqlite_schema").await?;
     }
     Ok(())
 }
@@ -236,4 +251,32 @@ pub fn texts(backend: DbBackend, texts: &[String]) -> Value {
     };
     let texts: serde_json::Value = texts.iter().map(asked).collect();
     texts.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn statistics_of_another_time_are_forgotten() {
+        let folder = std::env::temp_dir().join(format!("db_{}", Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let location = Database::Sqlite(format!("sqlite:{}?mode=rwc", folder.join("test.sqlite").display()));
+        let db = Db::open(&location).await.unwrap();
+        db.write.execute_unprepared("ANALYZE").await.unwrap();
+        let kept = async |db: &Db| {
+            let text = "SELECT count(*) FROM sqlite_stat1";
+            let row = db
+                .read
+                .query_one_raw(Statement::from_string(DbBackend::Sqlite, text))
+                .await;
+            row.unwrap().unwrap().try_get_by_index::<i64>(0).unwrap()
+        };
+        assert!(kept(&db).await > 0);
+        db.close().await.unwrap();
+        let db = Db::open(&location).await.unwrap();
+        assert_eq!(kept(&db).await, 0);
+        db.close().await.unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
