@@ -38,6 +38,12 @@ test('what was heard counts more than what was loaded from before', () => {
   assert.deepEqual(contents(after(opened(2, 3), heard(2, 'edited'), earlier)), ['message 1', 'edited', 'message 3']);
 });
 
+test('where all that was loaded is blocked, what comes is shown', () => {
+  const timeline = after(opened(51, 52), { type: 'blocked', username: 'ada' }, heard(53));
+  assert.deepEqual(contents(timeline), ['message 53']);
+  assert.ok(timeline.hasEarlier);
+});
+
 test('whoever says something is not typing any more', () => {
   const typing = { type: 'typing', member: ada, now: 0 };
   assert.deepEqual(after(opened(1), typing).typing, { ada: 0 });

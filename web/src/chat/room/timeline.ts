@@ -40,7 +40,8 @@ export function changed(timeline: Timeline, change: Change): Timeline {
       return { ...timeline, messages: merge(change.messages, timeline.messages), hasEarlier: change.hasEarlier };
     case "message": {
       // An edit of what is not loaded yet is seen when it is.
-      if (timeline.hasEarlier && change.message.number < timeline.messages[0]!.number) return timeline;
+      const first = timeline.messages[0];
+      if (first && timeline.hasEarlier && change.message.number < first.number) return timeline;
       const { [change.message.author.username]: _, ...typing } = timeline.typing;
       return { ...timeline, messages: merge(timeline.messages, [change.message]), typing };
     }
