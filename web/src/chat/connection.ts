@@ -134,6 +134,7 @@ export async function* stream<Data, Variables extends Record<string, unknown>>(
   variables: Variables,
   signal: AbortSignal,
 ): AsyncGenerator<Data, void> {
+  if (signal.aborted) return; // It would not say so again, and the subscription would stay.
   const aborted = make<void>(({ next }) => {
     const abort = () => next();
     signal.addEventListener("abort", abort);
