@@ -1,12 +1,13 @@
 // What members see: the bar, the way between the panels, and the panel that one is in.
 
 import "./house.css";
-import { lazy, Suspense, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { lazy, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { User } from "./app";
 import type { Connection } from "./connection";
 import { graphql } from "./gql";
 import { Outbox } from "./room/outbox";
 import { RoomPanel } from "./room/room-panel";
+import { Boundary } from "./ui/boundary";
 import { Bell, Bubble, Hook, Key, Moon, Person, Spark } from "./ui/icons";
 import { Skip } from "./ui/skip";
 import { useAction } from "./ui/use-action";
@@ -91,20 +92,18 @@ export function House({ user, connection, onLeave }: Props) {
       <main id="content" ref={main} tabIndex={-1}>
         {/* Always there, so that nothing said meanwhile is missed. */}
         <RoomPanel key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread} />
-        <Suspense
-          fallback={
-            <p className="page" role="status">
-              One moment…
-            </p>
-          }
-        >
-          {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
-          {hasCompanion && <CompanionPanel isShown={panel === "companion"} />}
+        {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
+        {hasCompanion && (
+          <Boundary isShown={panel === "companion"}>
+            <CompanionPanel isShown={panel === "companion"} />
+          </Boundary>
+        )}
+        <Boundary key={panel}>
           {panel === "triggers" && <TriggersPanel user={user} />}
           {panel === "profile" && <ProfilePanel user={user} />}
           {panel === "keys" && <KeysPanel />}
           {panel === "webhooks" && <WebhooksPanel />}
-        </Suspense>
+        </Boundary>
       </main>
     </div>
   );
