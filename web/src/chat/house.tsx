@@ -66,7 +66,7 @@ export function House({ user, connection, onLeave }: Props) {
       <Skip to="content">Skip to content</Skip>
       <header className="bar">
         <a className="wordmark" href="/">
-          <Moon /> BambiSleep.Chat
+          <Moon /> <span>BambiSleep.Chat</span>
         </a>
         <nav aria-label="Panels" className="panels">
           {PANELS.map(({ path, name, Icon }) => (
