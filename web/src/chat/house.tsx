@@ -20,8 +20,9 @@ const ProfilePanel = lazy(() => import("./profile/profile-panel"));
 const KeysPanel = lazy(() => import("./keys/keys-panel"));
 const WebhooksPanel = lazy(() => import("./webhooks/webhooks-panel"));
 
+const ROOMS = { path: "room", name: "Rooms", Icon: Bubble };
 const PANELS = [
-  { path: "room", name: "Rooms", Icon: Bubble },
+  ROOMS,
   { path: "companion", name: "Companion", Icon: Spark },
   { path: "triggers", name: "Triggers", Icon: Bell },
   { path: "profile", name: "Profile", Icon: Person },
@@ -45,13 +46,14 @@ interface Props {
 
 export function House({ user, connection, onLeave }: Props) {
   const route = useRoute();
-  const panel = PANELS.some(({ path }) => path === route[0]) ? route[0]! : "room";
+  const { path: panel, name } = PANELS.find(({ path }) => path === route[0]) ?? ROOMS;
   const [room, setRoom] = useState("lobby");
   if (panel === "room" && route[1] && route[1] !== room) setRoom(route[1]);
   const [hasCompanion, setHasCompanion] = useState(false);
   if (panel === "companion" && !hasCompanion) setHasCompanion(true);
   const [unread, setUnread] = useState(0);
   const main = useFocusOnChange(panel);
+  useTitle(`${unread > 0 ? `(${unread}) ` : ""}${panel === "room" ? `#${room}` : name}`);
   const logOut = useAction(LOG_OUT);
 
   const [outbox] = useState(() => new Outbox(connection.client, `outbox of ${user.id}`));
@@ -117,6 +119,14 @@ function ConnectionState({ connection }: { connection: Connection }) {
       {words[status]}
     </span>
   );
+}
+
+/** What the tab of the browser says, until one leaves. */
+function useTitle(title: string) {
+  useEffect(() => {
+    document.title = `${title} · BambiSleep.Chat`;
+  }, [title]);
+  useEffect(() => () => void (document.title = "Chat · BambiSleep.Chat"), []);
 }
 
 /** Someone who comes in, or goes to another panel, goes on from its beginning. */

@@ -32,10 +32,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
   }, [outbox, room, tell]);
   const outgoing = useSyncExternalStore(outbox.subscribe, outbox.entries).filter((entry) => entry.room === room);
 
-  useEffect(() => {
-    onUnread(unread);
-    document.title = `${unread ? `(${unread}) ` : ""}#${room} · BambiSleep.Chat`;
-  }, [onUnread, room, unread]);
+  useEffect(() => onUnread(unread), [onUnread, unread]);
 
   const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
   const typing = Object.keys(timeline.typing).filter((username) => username !== user.username);
