@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changed, UNKNOWN } from '../src/chat/room/timeline.ts';
+import { changed, KEPT, UNKNOWN } from '../src/chat/room/timeline.ts';
 
 const ada = { id: 'user_1', username: 'ada' };
 const message = (number, content = `message ${number}`) => ({ id: `msg_${number}`, number, content, author: ada });
@@ -41,6 +41,13 @@ test('what was heard counts more than what was loaded from before', () => {
 test('where all that was loaded is blocked, what comes is shown', () => {
   const timeline = after(opened(51, 52), { type: 'blocked', username: 'ada' }, heard(53));
   assert.deepEqual(contents(timeline), ['message 53']);
+  assert.ok(timeline.hasEarlier);
+});
+
+test('a long room is shortened at its beginning, which can be loaded again', () => {
+  const numbers = Array.from({ length: KEPT + 1 }, (_, index) => index + 1);
+  const timeline = after(opened(...numbers), { type: 'shortened' });
+  assert.deepEqual(contents(timeline), contents(after(opened(...numbers.slice(1)))));
   assert.ok(timeline.hasEarlier);
 });
 

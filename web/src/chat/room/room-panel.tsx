@@ -10,6 +10,7 @@ import { MessageList } from "./message-list";
 import type { Outbox } from "./outbox";
 import { People } from "./people";
 import { Rooms } from "./rooms";
+import { KEPT } from "./timeline";
 import { useRoom } from "./use-room";
 import { useUnread, useVisible } from "./use-unread";
 
@@ -33,6 +34,11 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
   const outgoing = useSyncExternalStore(outbox.subscribe, outbox.entries).filter((entry) => entry.room === room);
 
   useEffect(() => onUnread(unread), [onUnread, unread]);
+
+  const isLong = isAtEnd && timeline.messages.length > KEPT;
+  useEffect(() => {
+    if (isLong) tell({ type: "shortened" });
+  }, [isLong, tell]);
 
   const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
   const typing = Object.keys(timeline.typing).filter((username) => username !== user.username);
