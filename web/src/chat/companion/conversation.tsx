@@ -1,9 +1,10 @@
-import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { type FormEvent, type KeyboardEvent, type ReactNode, useRef, useState } from "react";
 import { useClient, useQuery } from "urql";
 import { problem } from "../problem";
 import { Check } from "../ui/field";
 import { Moon } from "../ui/icons";
 import { Notice } from "../ui/notice";
+import { useEnd } from "../ui/use-end";
 import { MODELS, SESSION, SESSIONS } from "./documents";
 import { type Kept, useAnswer } from "./use-answer";
 
@@ -36,10 +37,7 @@ export function Conversation({ sessionId, onSession }: Props) {
   const isAsking = answer.text !== undefined;
 
   const area = useRef<HTMLTextAreaElement>(null);
-  const end = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    end.current!.scrollIntoView({ block: "end" });
-  }, [past, turns, asked, answer.text]);
+  const { scroller, list, isAtEnd, look } = useEnd();
 
   async function ask(event: FormEvent | KeyboardEvent) {
     event.preventDefault();
@@ -47,6 +45,7 @@ export function Conversation({ sessionId, onSession }: Props) {
     if (!prompt || isAsking) return;
     setAsked(prompt);
     setDraft("");
+    isAtEnd.current = true; // To see the answer.
     area.current!.focus(); // The button is another one now.
     const current = turns.at(-1)?.answer.sessionId ?? sessionId;
     const kept = await answer.ask({
@@ -71,7 +70,7 @@ export function Conversation({ sessionId, onSession }: Props) {
           Conversations
         </button>
       </header>
-      <div className="scroller" role="region" aria-label="Conversation" tabIndex={0}>
+      <div className="scroller" ref={scroller} onScroll={look} role="region" aria-label="Conversation" tabIndex={0}>
         <Notice problem={(pastError && problem(pastError)) ?? (modelsError && problem(modelsError))} />
         {isEmpty && (
           <p className="empty">
@@ -79,7 +78,7 @@ export function Conversation({ sessionId, onSession }: Props) {
             What you say here is between you and the companion. It is kept in your conversations until you delete it.
           </p>
         )}
-        <ol className="turns">
+        <ol className="turns" ref={list}>
           {past?.viewer?.session?.messages.map(({ role, content }, index) => (
             <Said key={index} by={role}>
               {content}
@@ -91,7 +90,6 @@ export function Conversation({ sessionId, onSession }: Props) {
           {asked && <Said by="USER">{asked}</Said>}
           {isAsking && <Said by="ASSISTANT">{answer.text || "…"}</Said>}
         </ol>
-        <div ref={end} />
       </div>
       {/* The answer as a whole: piece by piece nobody could listen to it. */}
       <p className="unseen" role="status">
