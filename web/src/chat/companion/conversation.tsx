@@ -5,6 +5,7 @@ import { Check } from "../ui/field";
 import { Moon } from "../ui/icons";
 import { Notice } from "../ui/notice";
 import { useEnd } from "../ui/use-end";
+import { ActiveTriggers } from "./active-triggers";
 import { MODELS, SESSION, SESSIONS } from "./documents";
 import { type Kept, useAnswer } from "./use-answer";
 
@@ -61,6 +62,11 @@ export function Conversation({ sessionId, onSession }: Props) {
     void client.query(SESSIONS, {}, { requestPolicy: "network-only" }).toPromise();
   }
 
+  function stop() {
+    answer.stop();
+    area.current!.focus();
+  }
+
   const isEmpty = !sessionId && turns.length === 0 && !asked;
   return (
     <section className="talk" aria-labelledby="companion-name">
@@ -113,12 +119,15 @@ export function Conversation({ sessionId, onSession }: Props) {
             event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && ask(event)
           }
         />
+        {/* Two buttons, by their keys: if one became the other under the pointer, a click on it would ask again. */}
         {isAsking ? (
-          <button type="button" onClick={answer.stop}>
+          <button key="stop" type="button" onClick={stop}>
             Stop
           </button>
         ) : (
-          <button disabled={!draft.trim()}>Ask</button>
+          <button key="ask" disabled={!draft.trim()}>
+            Ask
+          </button>
         )}
         <div className="options">
           <Check
@@ -145,11 +154,7 @@ export function Conversation({ sessionId, onSession }: Props) {
               </select>
             </label>
           )}
-          <span className="hint">
-            {settings.includeTriggers
-              ? "Those that you have activated, and none while they are paused."
-              : "No trigger is used."}
-          </span>
+          {settings.includeTriggers ? <ActiveTriggers /> : <span className="hint">No trigger is used.</span>}
         </div>
       </form>
     </section>
