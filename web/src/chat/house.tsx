@@ -1,7 +1,7 @@
 // What members see: the bar, the way between the panels, and the panel that one is in.
 
 import "./house.css";
-import { lazy, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { lazy, useEffect, useReducer, useRef, useState, useSyncExternalStore } from "react";
 import type { User } from "./app";
 import type { Connection } from "./connection";
 import { graphql } from "./gql";
@@ -52,6 +52,8 @@ export function House({ user, connection, onLeave }: Props) {
   const [hasCompanion, setHasCompanion] = useState(false);
   if (panel === "companion" && !hasCompanion) setHasCompanion(true);
   const [unread, setUnread] = useState(0);
+  // The room is read anew for who sees more of it now.
+  const [unblocked, onUnblocked] = useReducer((times: number) => times + 1, 0);
   const main = useFocusOnChange(panel);
   useTitle(`${unread > 0 ? `(${unread}) ` : ""}${panel === "room" ? `#${room}` : name}`);
   const logOut = useAction(LOG_OUT);
@@ -93,7 +95,15 @@ export function House({ user, connection, onLeave }: Props) {
       </header>
       <main id="content" ref={main} tabIndex={-1}>
         {/* Always there, so that nothing said meanwhile is missed. */}
-        <RoomPanel key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread} />
+        <RoomPanel
+          key={`${room} ${unblocked}`}
+          room={room}
+          user={user}
+          outbox={outbox}
+          isShown={panel === "room"}
+          onUnread={setUnread}
+          onUnblocked={onUnblocked}
+        />
         {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
         {hasCompanion && (
           <Boundary isShown={panel === "companion"}>
@@ -102,7 +112,7 @@ export function House({ user, connection, onLeave }: Props) {
         )}
         <Boundary key={panel}>
           {panel === "triggers" && <TriggersPanel user={user} />}
-          {panel === "profile" && <ProfilePanel user={user} />}
+          {panel === "profile" && <ProfilePanel user={user} onUnblocked={onUnblocked} />}
           {panel === "keys" && <KeysPanel />}
           {panel === "webhooks" && <WebhooksPanel />}
         </Boundary>

@@ -20,9 +20,10 @@ interface Props {
   outbox: Outbox;
   isShown: boolean;
   onUnread: (unread: number) => void;
+  onUnblocked: () => void;
 }
 
-export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
+export function RoomPanel({ room, user, outbox, isShown, onUnread, onUnblocked }: Props) {
   const { timeline, hindrance, tell, loadEarlier } = useRoom(room);
   const [isAtEnd, setIsAtEnd] = useState(true);
   const isLooking = useVisible() && isShown && isAtEnd;
@@ -82,6 +83,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
         typing={typing}
         username={user.username}
         onBlocked={(username) => tell({ type: "blocked", username })}
+        onUnblocked={onUnblocked}
       />
     </div>
   );
