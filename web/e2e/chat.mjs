@@ -147,6 +147,64 @@ export async function ask(page, prompt) {
   return answer;
 }
 
+/**
+ * Has answers of companions come in two steps: their text, and the rest when `release` is called, until `hold` is called
+ * again. To be called before the page is opened. `asked` is how often a companion was asked.
+ */
+export async function holdAnswers(page) {
+  const steps = { asked: 0 };
+  let released;
+  steps.hold = () => (released = new Promise((resolve) => (steps.release = resolve)));
+  steps.hold();
+  await page.routeWebSocket('**/graphql', (socket) => {
+    const server = socket.connectToServer();
+    socket.onMessage((frame) => {
+      if (frame.includes('subscription Generation')) steps.asked += 1;
+      server.send(frame);
+    });
+    let told = Promise.resolve(); // One after the other, as they came.
+    server.onMessage((frame) => {
+      told = told.then(async () => {
+        if (frame.includes('"GeneratePayload"')) await released;
+        socket.send(frame);
+      });
+    });
+  });
+  return steps;
+}
+
+/** An answer is read while it comes; one that is stopped is not asked for again, and its prompt is there to be changed. */
+export async function readWhileItComes(browser, base, username) {
+  const { page, watch, context } = await openPage(browser, base);
+  const steps = await holdAnswers(page);
+  await register(page, username);
+  await go(page, 'Companion');
+  const box = page.getByRole('textbox', { name: 'Message to the companion' });
+  const last = page.getByRole('region', { name: 'Conversation' }).getByRole('listitem').last();
+  const isComing = async () => {
+    await last.filter({ hasText: /^Companion: \w/ }).waitFor();
+    await page.getByRole('button', { name: 'Stop' }).waitFor();
+  };
+
+  await box.fill('Tell me something.');
+  await page.getByRole('button', { name: 'Ask' }).click();
+  await isComing();
+  steps.release();
+  await page.getByRole('button', { name: 'Ask' }).waitFor();
+
+  steps.hold();
+  await box.fill('Tell me more.');
+  await page.getByRole('button', { name: 'Ask' }).click();
+  await isComing();
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await page.getByRole('button', { name: 'Ask' }).waitFor();
+  const kept = await box.inputValue();
+  if (kept !== 'Tell me more.') throw new Error(`the prompt is gone: ${kept}`);
+  if (steps.asked !== 2) throw new Error(`asked ${steps.asked} times, not 2`);
+  if (watch.problems.length) throw new Error(watch.problems.join('\n'));
+  await context.close();
+}
+
 function countFrames(page, text) {
   const { frames } = sockets.get(page);
   const before = frames.length;
@@ -277,6 +335,8 @@ export async function scenario(base, restart) {
     // A companion's answer, streamed, and kept.
     const answer = await ask(one.page, said('Good evening, companion! Tell me something.'));
     if (!answer.includes('Companion')) throw new Error(`no answer: ${answer}`);
+
+    await readWhileItComes(browser, base, `cy-${suffix}`);
 
     // A key and a webhook, whose secrets are shown once.
     await go(one.page, 'Keys');

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changed, UNKNOWN } from '../src/chat/room/timeline.ts';
+import { changed, KEPT, UNKNOWN } from '../src/chat/room/timeline.ts';
 
 const ada = { id: 'user_1', username: 'ada' };
 const message = (number, content = `message ${number}`) => ({ id: `msg_${number}`, number, content, author: ada });
@@ -36,6 +36,19 @@ test('an edit of what is not loaded leaves no gap', () => {
 test('what was heard counts more than what was loaded from before', () => {
   const earlier = { type: 'earlier', messages: [message(1), message(2, 'as it was')], hasEarlier: false };
   assert.deepEqual(contents(after(opened(2, 3), heard(2, 'edited'), earlier)), ['message 1', 'edited', 'message 3']);
+});
+
+test('where all that was loaded is blocked, what comes is shown', () => {
+  const timeline = after(opened(51, 52), { type: 'blocked', username: 'ada' }, heard(53));
+  assert.deepEqual(contents(timeline), ['message 53']);
+  assert.ok(timeline.hasEarlier);
+});
+
+test('a long room is shortened at its beginning, which can be loaded again', () => {
+  const numbers = Array.from({ length: KEPT + 1 }, (_, index) => index + 1);
+  const timeline = after(opened(...numbers), { type: 'shortened' });
+  assert.deepEqual(contents(timeline), contents(after(opened(...numbers.slice(1)))));
+  assert.ok(timeline.hasEarlier);
 });
 
 test('whoever says something is not typing any more', () => {

@@ -25,32 +25,30 @@ const VIEWER = graphql(`
 
 export type User = NonNullable<ViewerQuery["viewer"]>["user"];
 
+interface Caller {
+  /** Undefined until the server has said who is calling, null where it is nobody. */
+  user?: User | null;
+  /** Why one waits, or has to log in again. */
+  reason?: Problem;
+}
+
 export function App() {
-  // Undefined until the server has said who is calling, null where it is nobody.
-  const [user, setUser] = useState<User | null>();
-  // Why one waits, or has to log in again.
-  const [reason, setReason] = useState<Problem>();
-  const end = (reason: Problem) => {
-    setReason(reason);
-    setUser(null);
-  };
+  const [{ user, reason }, setCaller] = useState<Caller>({});
+  // Who is at the door is told there what was wrong with a login.
+  const end = (reason: Problem) => setCaller((caller) => (caller.user ? { user: null, reason } : caller));
   const [connection, setConnection] = useState<Connection>(() => connect(end));
 
   // Each member gets a new connection: the old one's cache and socket are those of whoever was here before.
   const enter = (next: User | null) => {
     connection.close();
     setConnection(connect(end));
-    setReason(undefined);
-    setUser(next);
+    setCaller({ user: next });
   };
 
   useEffect(() => {
     const stop = new AbortController();
-    void identify(connection.client, stop.signal, setReason).then((found) => {
-      if (stop.signal.aborted) return;
-      setReason(undefined);
-      setUser(found);
-    });
+    const hindered = (reason: Problem) => setCaller({ reason });
+    void identify(connection.client, stop.signal, hindered).then((user) => stop.signal.aborted || setCaller({ user }));
     return () => stop.abort();
     // Once: whoever enters or leaves later says so.
   }, []);
@@ -79,6 +77,7 @@ async function identify(
   signal: AbortSignal,
   hindered: (reason: Problem) => void,
 ): Promise<User | null> {
+  // Not as soon as after a lost connection: each time counts towards the budget of an address, which is small.
   for (let attempt = 3; ; attempt++) {
     const { data, error } = await client.query(VIEWER, {}, { requestPolicy: "network-only" }).toPromise();
     if (data?.viewer) return data.viewer.user;

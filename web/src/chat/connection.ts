@@ -85,7 +85,7 @@ export function connect(onLoggedOut: (reason: Problem) => void): Connection {
     preferGetMethod: false,
     // With this media type errors come with status 200; what went wrong is in their code.
     fetchOptions: { headers: { accept: "application/json" } },
-    fetch: (input, init) => fetch(input, { ...init, signal: deadline(init?.signal) }),
+    fetch: (input, init) => fetch(input, { ...init, signal: deadline(init) }),
     exchanges: [
       mapExchange({ onError: failed }),
       cacheExchange,
@@ -117,9 +117,9 @@ export function connect(onLoggedOut: (reason: Problem) => void): Connection {
   };
 }
 
-/** A request that hangs has to end some time, so that it can be sent again. */
-function deadline(signal?: AbortSignal | null) {
-  const timeout = AbortSignal.timeout(SILENCE);
+/** A request that hangs has to end some time, so that it can be sent again. A picture may take long. */
+function deadline({ signal, body }: RequestInit = {}) {
+  const timeout = AbortSignal.timeout(body instanceof FormData ? 10 * SILENCE : SILENCE);
   return signal ? AbortSignal.any([signal, timeout]) : timeout;
 }
 
@@ -134,6 +134,7 @@ export async function* stream<Data, Variables extends Record<string, unknown>>(
   variables: Variables,
   signal: AbortSignal,
 ): AsyncGenerator<Data, void> {
+  if (signal.aborted) return; // It would not say so again, and the subscription would stay.
   const aborted = make<void>(({ next }) => {
     const abort = () => next();
     signal.addEventListener("abort", abort);

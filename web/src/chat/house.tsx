@@ -1,12 +1,13 @@
 // What members see: the bar, the way between the panels, and the panel that one is in.
 
 import "./house.css";
-import { lazy, Suspense, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { lazy, useEffect, useReducer, useRef, useState, useSyncExternalStore } from "react";
 import type { User } from "./app";
 import type { Connection } from "./connection";
 import { graphql } from "./gql";
 import { Outbox } from "./room/outbox";
 import { RoomPanel } from "./room/room-panel";
+import { Boundary } from "./ui/boundary";
 import { Bell, Bubble, Hook, Key, Moon, Person, Spark } from "./ui/icons";
 import { Skip } from "./ui/skip";
 import { useAction } from "./ui/use-action";
@@ -19,8 +20,9 @@ const ProfilePanel = lazy(() => import("./profile/profile-panel"));
 const KeysPanel = lazy(() => import("./keys/keys-panel"));
 const WebhooksPanel = lazy(() => import("./webhooks/webhooks-panel"));
 
+const ROOMS = { path: "room", name: "Rooms", Icon: Bubble };
 const PANELS = [
-  { path: "room", name: "Rooms", Icon: Bubble },
+  ROOMS,
   { path: "companion", name: "Companion", Icon: Spark },
   { path: "triggers", name: "Triggers", Icon: Bell },
   { path: "profile", name: "Profile", Icon: Person },
@@ -44,13 +46,16 @@ interface Props {
 
 export function House({ user, connection, onLeave }: Props) {
   const route = useRoute();
-  const panel = PANELS.some(({ path }) => path === route[0]) ? route[0]! : "room";
+  const { path: panel, name } = PANELS.find(({ path }) => path === route[0]) ?? ROOMS;
   const [room, setRoom] = useState("lobby");
   if (panel === "room" && route[1] && route[1] !== room) setRoom(route[1]);
   const [hasCompanion, setHasCompanion] = useState(false);
   if (panel === "companion" && !hasCompanion) setHasCompanion(true);
   const [unread, setUnread] = useState(0);
+  // The room is read anew for who sees more of it now.
+  const [unblocked, onUnblocked] = useReducer((times: number) => times + 1, 0);
   const main = useFocusOnChange(panel);
+  useTitle(`${unread > 0 ? `(${unread}) ` : ""}${panel === "room" ? `#${room}` : name}`);
   const logOut = useAction(LOG_OUT);
 
   const [outbox] = useState(() => new Outbox(connection.client, `outbox of ${user.id}`));
@@ -65,7 +70,7 @@ export function House({ user, connection, onLeave }: Props) {
       <Skip to="content">Skip to content</Skip>
       <header className="bar">
         <a className="wordmark" href="/">
-          <Moon /> BambiSleep.Chat
+          <Moon /> <span>BambiSleep.Chat</span>
         </a>
         <nav aria-label="Panels" className="panels">
           {PANELS.map(({ path, name, Icon }) => (
@@ -90,21 +95,27 @@ export function House({ user, connection, onLeave }: Props) {
       </header>
       <main id="content" ref={main} tabIndex={-1}>
         {/* Always there, so that nothing said meanwhile is missed. */}
-        <RoomPanel key={room} room={room} user={user} outbox={outbox} isShown={panel === "room"} onUnread={setUnread} />
-        <Suspense
-          fallback={
-            <p className="page" role="status">
-              One moment…
-            </p>
-          }
-        >
-          {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
-          {hasCompanion && <CompanionPanel isShown={panel === "companion"} />}
+        <RoomPanel
+          key={`${room} ${unblocked}`}
+          room={room}
+          user={user}
+          outbox={outbox}
+          isShown={panel === "room"}
+          onUnread={setUnread}
+          onUnblocked={onUnblocked}
+        />
+        {/* Stays once it was opened: an answer that is on its way ends with whoever waits for it. */}
+        {hasCompanion && (
+          <Boundary isShown={panel === "companion"}>
+            <CompanionPanel isShown={panel === "companion"} />
+          </Boundary>
+        )}
+        <Boundary key={panel}>
           {panel === "triggers" && <TriggersPanel user={user} />}
-          {panel === "profile" && <ProfilePanel user={user} />}
+          {panel === "profile" && <ProfilePanel user={user} onUnblocked={onUnblocked} />}
           {panel === "keys" && <KeysPanel />}
           {panel === "webhooks" && <WebhooksPanel />}
-        </Suspense>
+        </Boundary>
       </main>
     </div>
   );
@@ -118,6 +129,14 @@ function ConnectionState({ connection }: { connection: Connection }) {
       {words[status]}
     </span>
   );
+}
+
+/** What the tab of the browser says, until one leaves. */
+function useTitle(title: string) {
+  useEffect(() => {
+    document.title = `${title} · BambiSleep.Chat`;
+  }, [title]);
+  useEffect(() => () => void (document.title = "Chat · BambiSleep.Chat"), []);
 }
 
 /** Someone who comes in, or goes to another panel, goes on from its beginning. */

@@ -5,5 +5,10 @@ import "../theme.css";
 import "./ui/ui.css";
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
+import { Boundary } from "./ui/boundary";
 
-createRoot(document.getElementById("root")!).render(<App />);
+createRoot(document.getElementById("root")!).render(
+  <Boundary>
+    <App />
+  </Boundary>,
+);

@@ -1,9 +1,12 @@
 import { useSyncExternalStore } from "react";
 
-/** Where one is: `#room/lobby` is `["room", "lobby"]`. In the address, so that links and the back button work. */
+/**
+ * Where one is: `#room/lobby` is `["room", "lobby"]`. In the address, so that links and the back button work. Not decoded:
+ * no name in it needs that, and what somebody else wrote there may be malformed.
+ */
 export function useRoute() {
   const hash = useSyncExternalStore(onHashChange, () => location.hash);
-  return hash.slice(1).split("/").map(decodeURIComponent);
+  return hash.slice(1).split("/");
 }
 
 function onHashChange(listener: () => void) {

@@ -1,9 +1,11 @@
-import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { type FormEvent, type KeyboardEvent, type ReactNode, useRef, useState } from "react";
 import { useClient, useQuery } from "urql";
 import { problem } from "../problem";
 import { Check } from "../ui/field";
 import { Moon } from "../ui/icons";
 import { Notice } from "../ui/notice";
+import { useEnd } from "../ui/use-end";
+import { ActiveTriggers } from "./active-triggers";
 import { MODELS, SESSION, SESSIONS } from "./documents";
 import { type Kept, useAnswer } from "./use-answer";
 
@@ -36,10 +38,7 @@ export function Conversation({ sessionId, onSession }: Props) {
   const isAsking = answer.text !== undefined;
 
   const area = useRef<HTMLTextAreaElement>(null);
-  const end = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    end.current!.scrollIntoView({ block: "end" });
-  }, [past, turns, asked, answer.text]);
+  const { scroller, list, isAtEnd, look } = useEnd();
 
   async function ask(event: FormEvent | KeyboardEvent) {
     event.preventDefault();
@@ -47,6 +46,7 @@ export function Conversation({ sessionId, onSession }: Props) {
     if (!prompt || isAsking) return;
     setAsked(prompt);
     setDraft("");
+    isAtEnd.current = true; // To see the answer.
     area.current!.focus(); // The button is another one now.
     const current = turns.at(-1)?.answer.sessionId ?? sessionId;
     const kept = await answer.ask({
@@ -62,6 +62,11 @@ export function Conversation({ sessionId, onSession }: Props) {
     void client.query(SESSIONS, {}, { requestPolicy: "network-only" }).toPromise();
   }
 
+  function stop() {
+    answer.stop();
+    area.current!.focus();
+  }
+
   const isEmpty = !sessionId && turns.length === 0 && !asked;
   return (
     <section className="talk" aria-labelledby="companion-name">
@@ -71,7 +76,7 @@ export function Conversation({ sessionId, onSession }: Props) {
           Conversations
         </button>
       </header>
-      <div className="scroller" role="region" aria-label="Conversation" tabIndex={0}>
+      <div className="scroller" ref={scroller} onScroll={look} role="region" aria-label="Conversation" tabIndex={0}>
         <Notice problem={(pastError && problem(pastError)) ?? (modelsError && problem(modelsError))} />
         {isEmpty && (
           <p className="empty">
@@ -79,7 +84,7 @@ export function Conversation({ sessionId, onSession }: Props) {
             What you say here is between you and the companion. It is kept in your conversations until you delete it.
           </p>
         )}
-        <ol className="turns">
+        <ol className="turns" ref={list}>
           {past?.viewer?.session?.messages.map(({ role, content }, index) => (
             <Said key={index} by={role}>
               {content}
@@ -91,7 +96,6 @@ export function Conversation({ sessionId, onSession }: Props) {
           {asked && <Said by="USER">{asked}</Said>}
           {isAsking && <Said by="ASSISTANT">{answer.text || "…"}</Said>}
         </ol>
-        <div ref={end} />
       </div>
       {/* The answer as a whole: piece by piece nobody could listen to it. */}
       <p className="unseen" role="status">
@@ -115,12 +119,15 @@ export function Conversation({ sessionId, onSession }: Props) {
             event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && ask(event)
           }
         />
+        {/* Two buttons, by their keys: if one became the other under the pointer, a click on it would ask again. */}
         {isAsking ? (
-          <button type="button" onClick={answer.stop}>
+          <button key="stop" type="button" onClick={stop}>
             Stop
           </button>
         ) : (
-          <button disabled={!draft.trim()}>Ask</button>
+          <button key="ask" disabled={!draft.trim()}>
+            Ask
+          </button>
         )}
         <div className="options">
           <Check
@@ -147,11 +154,7 @@ export function Conversation({ sessionId, onSession }: Props) {
               </select>
             </label>
           )}
-          <span className="hint">
-            {settings.includeTriggers
-              ? "Those that you have activated, and none while they are paused."
-              : "No trigger is used."}
-          </span>
+          {settings.includeTriggers ? <ActiveTriggers /> : <span className="hint">No trigger is used.</span>}
         </div>
       </form>
     </section>

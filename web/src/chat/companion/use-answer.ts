@@ -8,7 +8,7 @@ import { GENERATION } from "./documents";
 
 export type Kept = Extract<GenerationSubscription["generation"], { __typename: "GeneratePayload" }>;
 
-const BROKEN_OFF: Problem = { code: "BROKEN_OFF", message: "The answer broke off, and nothing was kept.", fields: {} };
+const BROKEN_OFF: Problem = { code: "BROKEN_OFF", message: "The answer broke off.", fields: {} };
 
 /**
  * Asks a companion. `text` is what has come of the answer so far, undefined while nothing is asked. `ask` gives the

@@ -1,3 +1,4 @@
+import { useRef } from "react";
 import type { ProfileQuery } from "../gql/graphql";
 import { UNBLOCK } from "../room/documents";
 import { Notice } from "../ui/notice";
@@ -6,17 +7,25 @@ import { useAction } from "../ui/use-action";
 type Blocked = NonNullable<NonNullable<ProfileQuery["viewer"]>["blocked"]>;
 
 /** Whom one has blocked: here alone they can still be found. */
-export function BlockedMembers({ blocked }: { blocked: Blocked }) {
+export function BlockedMembers({ blocked, onUnblocked }: { blocked: Blocked; onUnblocked: () => void }) {
   const { run, isRunning, problem } = useAction(UNBLOCK);
+  const section = useRef<HTMLElement>(null);
+
+  async function unblock(username: string) {
+    if (!(await run({ username }))) return;
+    onUnblocked();
+    section.current!.focus(); // The button goes.
+  }
+
   return (
-    <section className="card" aria-labelledby="blocked-heading">
+    <section className="card" ref={section} tabIndex={-1} aria-labelledby="blocked-heading">
       <h2 id="blocked-heading">Blocked members</h2>
       <Notice problem={problem} />
       <ul className="lines">
         {blocked.map(({ id, username }) => (
           <li key={id} className="row spread">
             {username}
-            <button type="button" className="plain" disabled={isRunning} onClick={() => run({ username })}>
+            <button type="button" className="plain" disabled={isRunning} onClick={() => unblock(username)}>
               Unblock<span className="unseen"> {username}</span>
             </button>
           </li>

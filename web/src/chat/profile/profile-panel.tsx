@@ -62,7 +62,7 @@ const LISTS = { additionalTypenames: ["User"] };
 
 type Profile = NonNullable<ProfileQuery["viewer"]>["profile"];
 
-export default function ProfilePanel({ user }: { user: User }) {
+export default function ProfilePanel({ user, onUnblocked }: { user: User; onUnblocked: () => void }) {
   const [{ data, error }] = useQuery({ query: PROFILE, context: LISTS, requestPolicy: "cache-and-network" });
   const profile = data?.viewer?.profile;
   return (
@@ -89,7 +89,7 @@ export default function ProfilePanel({ user }: { user: User }) {
           </section>
           <Edit profile={profile} />
           <Picture profile={profile} />
-          <BlockedMembers blocked={data.viewer?.blocked ?? []} />
+          <BlockedMembers blocked={data.viewer?.blocked ?? []} onUnblocked={onUnblocked} />
         </>
       )}
     </div>

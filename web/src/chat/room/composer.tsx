@@ -48,6 +48,7 @@ export function Composer({ room, username, onSend }: Props) {
         id="message"
         ref={area}
         rows={1}
+        dir="auto"
         value={draft}
         placeholder="Write a message"
         enterKeyHint="send"
@@ -62,7 +63,7 @@ export function Composer({ room, username, onSend }: Props) {
       <button disabled={!canSend}>
         <Send /> Send
       </button>
-      <span id="message-hint" className="hint">
+      <span id="message-hint" className={left < 200 ? "hint count" : "hint"}>
         {left < 200
           ? left < 0
             ? `${-left} characters too many`

@@ -38,8 +38,9 @@ export const OPEN_ROOM = graphql(`
   }
 `);
 
+// Before nothing are the last ones: all that were loaded may have been by someone who is blocked now.
 export const EARLIER = graphql(`
-  query Earlier($room: String!, $before: String!) {
+  query Earlier($room: String!, $before: String) {
     room(name: $room) {
       messages(last: 50, before: $before) {
         nodes {

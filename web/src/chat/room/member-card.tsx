@@ -33,10 +33,11 @@ interface Props {
   username: string;
   isSelf: boolean;
   onBlocked: () => void;
+  onUnblocked: () => void;
   onClose: () => void;
 }
 
-export function MemberCard({ username, isSelf, onBlocked, onClose }: Props) {
+export function MemberCard({ username, isSelf, onBlocked, onUnblocked, onClose }: Props) {
   const [{ data, error, fetching }, reload] = useQuery({
     query: MEMBER,
     variables: { username },
@@ -49,7 +50,7 @@ export function MemberCard({ username, isSelf, onBlocked, onClose }: Props) {
 
   async function toggle() {
     const done = await (isBlocked ? unblock : block).run({ username });
-    if (done && !isBlocked) onBlocked();
+    if (done) (isBlocked ? onUnblocked : onBlocked)();
     reload({ requestPolicy: "network-only" });
   }
 

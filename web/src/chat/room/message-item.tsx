@@ -57,7 +57,7 @@ export const MessageItem = memo(function MessageItem({ message, user, isContinue
         ) : task === "edit" ? (
           <Edit message={message} onChanged={onChanged} onDone={edited} />
         ) : (
-          <p className="content">
+          <p className="content" dir="auto">
             <Linked text={content} />
             {editedAt && <span className="quiet"> (edited)</span>}
           </p>

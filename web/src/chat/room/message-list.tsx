@@ -3,13 +3,14 @@ import type { User } from "../app";
 import type { Problem } from "../problem";
 import { Down, Moon } from "../ui/icons";
 import { Notice } from "../ui/notice";
+import { useEnd } from "../ui/use-end";
 import type { Message } from "./documents";
 import { MessageItem } from "./message-item";
 import type { Outbox, Outgoing } from "./outbox";
 import { OutgoingItem } from "./outgoing-item";
 import type { Timeline } from "./timeline";
 
-/** How near to an end counts as being there, in pixels. */
+/** How near to the beginning what was said before it is loaded, in pixels. */
 const NEAR = 80;
 /** After how long the author's name is shown again, in milliseconds. */
 const PAUSE = 5 * 60_000;
@@ -38,9 +39,7 @@ export function MessageList({
   onAtEnd,
 }: Props) {
   const { messages, hasEarlier, isOpen } = timeline;
-  const scroller = useRef<HTMLDivElement>(null);
-  const list = useRef<HTMLOListElement>(null);
-  const isAtEnd = useRef(true);
+  const { scroller, list, isAtEnd, look } = useEnd();
   const [isLoading, setIsLoading] = useState(false);
   const [problem, setProblem] = useState<Problem>();
 
@@ -51,10 +50,9 @@ export function MessageList({
   }
 
   function scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = scroller.current!;
-    isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
+    look();
     onAtEnd(isAtEnd.current);
-    if (scrollTop < NEAR && hasEarlier && !isLoading && !problem) void loadEarlier();
+    if (scroller.current!.scrollTop < NEAR && hasEarlier && !isLoading && !problem) void loadEarlier();
   }
 
   // What comes on top must not move what one reads: the distance to the end stays.
@@ -67,17 +65,6 @@ export function MessageList({
     else if (isAtEnd.current) element.scrollTop = element.scrollHeight;
     shown.current = { first, height: element.scrollHeight };
   });
-
-  // And who is at the end stays there when the keyboard of a phone takes room away, or a message grows.
-  useEffect(() => {
-    const element = scroller.current!;
-    const observer = new ResizeObserver(() => {
-      if (isAtEnd.current) element.scrollTop = element.scrollHeight;
-    });
-    observer.observe(element);
-    observer.observe(list.current!);
-    return () => observer.disconnect();
-  }, []);
 
   function toEnd() {
     scroller.current!.scrollTop = scroller.current!.scrollHeight;

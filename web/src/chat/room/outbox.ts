@@ -10,7 +10,7 @@ export interface Outgoing {
   nonce: string;
   room: string;
   content: string;
-  /** The highest number in the room when it was written: its own is above. */
+  /** The highest number in the room that is known to be before its own. */
   above: number;
   /** What is in the way. */
   problem?: Problem;
@@ -78,8 +78,11 @@ export class Outbox {
     for (let attempt = 0; !signal.aborted; attempt++) {
       const { data, error } = await this.client.mutation(SEND_MESSAGE, { input: { nonce, room, content } }).toPromise();
       if (data?.sendMessage) {
-        this.onSent(room, data.sendMessage.message);
-        return this.discard(nonce);
+        const { message } = data.sendMessage;
+        this.onSent(room, message);
+        // What was written after it is above it.
+        const rest = this.#entries.filter((entry) => entry.nonce !== nonce);
+        return this.#keep(rest.map((entry) => (entry.room === room ? { ...entry, above: message.number } : entry)));
       }
       const reason = problem(error!);
       if (!passes(reason)) return this.#change(nonce, { problem: reason, isRefused: true });

@@ -17,7 +17,7 @@ export function OutgoingItem({ entry, outbox, username }: Props) {
         <p className="head">
           <b>{username}</b> <span className="quiet">{isRefused ? "not sent" : "sending…"}</span>
         </p>
-        <p className="content">{content}</p>
+        <p className="content" dir="auto">{content}</p>
         {problem && (
           <p className="why">
             {problem.message}

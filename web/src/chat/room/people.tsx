@@ -8,10 +8,11 @@ interface Props {
   typing: string[];
   username: string;
   onBlocked: (username: string) => void;
+  onUnblocked: () => void;
 }
 
 /** Who is in the room now. Over the page on narrow screens, as the list of rooms. */
-export function People({ members, typing, username, onBlocked }: Props) {
+export function People({ members, typing, username, onBlocked, onUnblocked }: Props) {
   const [opened, setOpened] = useState<string>();
   return (
     <aside id="people" className="side" popover="auto" aria-labelledby="people-heading">
@@ -37,6 +38,7 @@ export function People({ members, typing, username, onBlocked }: Props) {
           username={opened}
           isSelf={opened === username}
           onBlocked={() => onBlocked(opened)}
+          onUnblocked={onUnblocked}
           onClose={() => setOpened(undefined)}
         />
       )}

@@ -10,6 +10,7 @@ import { MessageList } from "./message-list";
 import type { Outbox } from "./outbox";
 import { People } from "./people";
 import { Rooms } from "./rooms";
+import { KEPT } from "./timeline";
 import { useRoom } from "./use-room";
 import { useUnread, useVisible } from "./use-unread";
 
@@ -19,9 +20,10 @@ interface Props {
   outbox: Outbox;
   isShown: boolean;
   onUnread: (unread: number) => void;
+  onUnblocked: () => void;
 }
 
-export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
+export function RoomPanel({ room, user, outbox, isShown, onUnread, onUnblocked }: Props) {
   const { timeline, hindrance, tell, loadEarlier } = useRoom(room);
   const [isAtEnd, setIsAtEnd] = useState(true);
   const isLooking = useVisible() && isShown && isAtEnd;
@@ -32,10 +34,12 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
   }, [outbox, room, tell]);
   const outgoing = useSyncExternalStore(outbox.subscribe, outbox.entries).filter((entry) => entry.room === room);
 
+  useEffect(() => onUnread(unread), [onUnread, unread]);
+
+  const isLong = isAtEnd && timeline.messages.length > KEPT;
   useEffect(() => {
-    onUnread(unread);
-    document.title = `${unread ? `(${unread}) ` : ""}#${room} · BambiSleep.Chat`;
-  }, [onUnread, room, unread]);
+    if (isLong) tell({ type: "shortened" });
+  }, [isLong, tell]);
 
   const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
   const typing = Object.keys(timeline.typing).filter((username) => username !== user.username);
@@ -79,6 +83,7 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread }: Props) {
         typing={typing}
         username={user.username}
         onBlocked={(username) => tell({ type: "blocked", username })}
+        onUnblocked={onUnblocked}
       />
     </div>
   );

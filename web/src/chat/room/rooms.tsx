@@ -57,7 +57,7 @@ interface PageProps {
 }
 
 function Page({ after, current, onMore }: PageProps) {
-  const [{ data, error }] = useQuery({ query: ROOMS, variables: { after } });
+  const [{ data, error }] = useQuery({ query: ROOMS, variables: { after }, requestPolicy: "cache-and-network" });
   if (!data?.rooms) return <Pending error={error} />;
   return (
     <>

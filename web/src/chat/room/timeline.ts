@@ -25,9 +25,13 @@ export type Change =
   | { type: "joined" | "left"; member: Member }
   | { type: "typing"; member: Member; now: number }
   | { type: "blocked"; username: string }
+  | { type: "shortened" }
   | { type: "time"; now: number };
 
 export const UNKNOWN: Timeline = { isOpen: false, messages: [], hasEarlier: false, members: [], typing: {} };
+
+/** How many messages are kept where nobody reads further up: a page may be open for weeks. */
+export const KEPT = 500;
 
 /** For how long someone is said to be typing, in milliseconds. */
 const TYPING = 4_000;
@@ -40,7 +44,8 @@ export function changed(timeline: Timeline, change: Change): Timeline {
       return { ...timeline, messages: merge(change.messages, timeline.messages), hasEarlier: change.hasEarlier };
     case "message": {
       // An edit of what is not loaded yet is seen when it is.
-      if (timeline.hasEarlier && change.message.number < timeline.messages[0]!.number) return timeline;
+      const first = timeline.messages[0];
+      if (first && timeline.hasEarlier && change.message.number < first.number) return timeline;
       const { [change.message.author.username]: _, ...typing } = timeline.typing;
       return { ...timeline, messages: merge(timeline.messages, [change.message]), typing };
     }
@@ -58,6 +63,8 @@ export function changed(timeline: Timeline, change: Change): Timeline {
         messages: timeline.messages.filter(({ author }) => author.username !== change.username),
         members: timeline.members.filter(({ username }) => username !== change.username),
       };
+    case "shortened":
+      return { ...timeline, messages: timeline.messages.slice(-KEPT), hasEarlier: true };
     case "time": {
       const entries = Object.entries(timeline.typing);
       const typing = Object.fromEntries(entries.filter(([, since]) => change.now - since < TYPING));

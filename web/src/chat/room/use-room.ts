@@ -26,7 +26,6 @@ export function useRoom(room: string) {
 
   const first = timeline.messages[0]?.id;
   const loadEarlier = useCallback(async () => {
-    if (!first) return;
     const { data, error } = await client
       .query(EARLIER, { room, before: first }, { requestPolicy: "network-only" })
       .toPromise();

@@ -3,6 +3,9 @@ import type { TriggerFragment } from "../gql/graphql";
 
 export type Trigger = TriggerFragment;
 
+/** A list that is empty names no type by which the cache could know that there is something new for it. */
+export const LISTS = { additionalTypenames: ["Trigger"] };
+
 graphql(`
   fragment Trigger on Trigger {
     id

@@ -34,7 +34,7 @@ export function TriggerCard({ trigger, user, isActive, isPaused }: Props) {
         <h2>{name}</h2>
         {isActive && <span className="tag">{isPaused ? "Active, paused" : "Active"}</span>}
       </div>
-      {description && <p>{description}</p>}
+      {description && <p dir="auto">{description}</p>}
       <p className="quiet">
         by {isOwn ? "you" : creator.username}
         {isPublic ? "" : ", private"}
@@ -109,7 +109,7 @@ function Read({ id, name, isActive, onDone }: { id: string; name: string; isActi
           <p className="quiet">
             Revision {trigger.revision}, by {trigger.creator.username}
           </p>
-          <blockquote tabIndex={0} aria-label="The text">
+          <blockquote tabIndex={0} aria-label="The text" dir="auto">
             {trigger.content}
           </blockquote>
         </>

@@ -5,14 +5,11 @@ import type { User } from "../app";
 import { problem } from "../problem";
 import { Notice } from "../ui/notice";
 import { More, Pages, Pending } from "../ui/pages";
-import { useAction } from "../ui/use-action";
 import { Consents } from "./consents";
-import { MY_TRIGGERS, PAUSE, RESUME, type Trigger, TRIGGERS } from "./documents";
+import { LISTS, MY_TRIGGERS, type Trigger, TRIGGERS } from "./documents";
+import { PauseButton } from "./pause-button";
 import { TriggerForm } from "./trigger-form";
 import { TriggerCard } from "./trigger-card";
-
-// A list that is empty names no type by which the cache could know that there is something new for it.
-const LISTS = { additionalTypenames: ["Trigger"] };
 
 export default function TriggersPanel({ user }: { user: User }) {
   const [{ data, error }] = useQuery({ query: MY_TRIGGERS, context: LISTS, requestPolicy: "cache-and-network" });
@@ -91,8 +88,6 @@ export default function TriggersPanel({ user }: { user: User }) {
 }
 
 function Pause({ isPaused, count }: { isPaused: boolean; count: number }) {
-  const pause = useAction(PAUSE);
-  const resume = useAction(RESUME);
   const active = count === 1 ? "active trigger" : `${count} active triggers`;
   const words = isPaused
     ? "None of your triggers is used, and your list stays as it is."
@@ -104,16 +99,7 @@ function Pause({ isPaused, count }: { isPaused: boolean; count: number }) {
       <p role="status">
         <b>{isPaused ? "Paused." : "Not paused."}</b> {words}
       </p>
-      {isPaused ? (
-        <button type="button" className="plain" disabled={resume.isRunning} onClick={() => resume.run({})}>
-          Resume my triggers
-        </button>
-      ) : (
-        <button type="button" disabled={pause.isRunning} onClick={() => pause.run({})}>
-          Pause all my triggers
-        </button>
-      )}
-      <Notice problem={pause.problem ?? resume.problem} />
+      <PauseButton isPaused={isPaused} />
     </section>
   );
 }

@@ -1,13 +1,18 @@
-import { type ReactNode, type SyntheticEvent, useEffect, useId, useRef } from "react";
+import { type ReactNode, type SyntheticEvent, useId, useLayoutEffect, useRef } from "react";
 
 /** A dialog that is open as long as it is there. The browser keeps the focus in it, and gives it back afterwards. */
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ReactNode }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // A layout effect, since that is undone while the dialog is still in the page: after that no focus is given back.
+  useLayoutEffect(() => {
     const dialog = ref.current!;
     dialog.showModal();
-    return () => dialog.close();
+    return () => {
+      dialog.close();
+      // What had it before may be gone, such as a member who was blocked.
+      if (document.activeElement === document.body) document.getElementById("content")?.focus();
+    };
   }, []);
   function cancel(event: SyntheticEvent) {
     event.preventDefault(); // It closes when it is not there any more.

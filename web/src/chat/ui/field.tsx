@@ -26,7 +26,7 @@ export function TextField({ label, hint, problem, ...area }: Described & Compone
   return (
     <div className="field">
       <label htmlFor={described.id}>{label}</label>
-      <textarea {...described.props} {...area} />
+      <textarea dir="auto" {...described.props} {...area} />
       {described.text}
     </div>
   );
