@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["baseline", database] => runtime().block_on(baseline::serve(Path::new(database))),
-        ["post", messages, length, urls @ ..] => post(messages, length, urls),
+        ["post", loops, messages, length, urls @ ..] => post(loops, messages, length, urls),
         ["measure", rest @ ..] => runtime().block_on(measure(rest)),
         rest => measure_pinned(rest),
     };
@@ -79,10 +79,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Becomes the bare loop of deliveries.
-fn post(messages: &str, length: &str, urls: &[&str]) -> Result<(), Box<dyn Error>> {
-    let (messages, length) = (messages.parse()?, length.parse()?);
-    runtime().block_on(baseline::poster::post(messages, length, urls))
+/// Becomes bare loops of deliveries.
+fn post(loops: &str, messages: &str, length: &str, urls: &[&str]) -> Result<(), Box<dyn Error>> {
+    let (loops, messages, length) = (loops.parse()?, messages.parse()?, length.parse()?);
+    runtime().block_on(baseline::poster::post(loops, messages, length, urls))
 }
 
 /// As the program's: a worker for each core that it may use.
@@ -165,7 +165,9 @@ async fn measure(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         }
     }
     if wanted(webhooks::DELIVERIES) {
-        println!("{}", webhooks::deliveries(&mut data, effort).await?);
+        for row in webhooks::deliveries(&mut data, effort).await? {
+            println!("{row}");
+        }
     }
     if wanted(webhooks::CHAT) {
         for row in webhooks::chat(&mut data, effort).await? {

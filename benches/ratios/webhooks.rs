@@ -34,45 +34,55 @@ pub const CHAT: &str = "webhook-chat";
 const BACKLOG: usize = 30_000;
 const MOST_DELAYED: Target = Target::AtMost(1.3);
 
-/// The row of the table.
-pub async fn deliveries(data: &mut Data, effort: Effort) -> Result<String, Box<dyn Error>> {
+/// The rows of the table.
+pub async fn deliveries(data: &mut Data, effort: Effort) -> Result<Vec<String>, Box<dyn Error>> {
     let messages = effort.told;
-    let mut pairs = Pairs::default();
+    let [mut to_one, mut to_many] = std::array::from_fn(|_| Pairs::default());
     for _ in 0..effort.pairs {
         let mut receiver = Receiver::new()?;
         let folder = data.tell(receiver.addresses(), messages).await?;
         let start = Instant::now();
         let server = Server::real(Path::new(BINARY), &folder, Budget::Off)?;
         receiver.receive(messages as u64)?;
-        let one = rate(messages, start);
+        let delivered = rate(messages, start);
         drop(server);
         say_doubled(&receiver);
 
         let length = receiver.body_length();
-        let mut receiver = Receiver::new()?;
-        let start = Instant::now();
-        let mut poster = post(messages, length, receiver.addresses())?;
-        receiver.receive(messages as u64)?;
-        let other = rate(messages, start);
-        if !poster.wait()?.success() {
-            return Err("the bare loop has failed".into());
-        }
-        pairs.push(one, other);
+        to_one.push(delivered, posted(1, messages, length)?);
+        to_many.push(delivered, posted(WEBHOOKS, messages, length)?);
     }
-    Ok(pairs.row(
-        &format!("{messages} events to {WEBHOOKS} webhooks : a bare loop, deliveries 1/s"),
-        Target::AtLeast(0.5),
-    ))
+    let what = format!("{messages} events to {WEBHOOKS} webhooks");
+    Ok(vec![
+        to_one.row(&format!("{what} : a bare loop, deliveries 1/s"), Target::AtLeast(0.5)),
+        to_many.row(
+            &format!("{what} : {WEBHOOKS} bare loops at once, deliveries 1/s"),
+            Target::Open,
+        ),
+    ])
+}
+
+/// Posts a second of so many bare loops at once.
+fn posted(loops: usize, messages: usize, length: u64) -> Result<f64, Box<dyn Error>> {
+    let mut receiver = Receiver::new()?;
+    let start = Instant::now();
+    let mut poster = post(loops, messages, length, receiver.addresses())?;
+    receiver.receive(messages as u64)?;
+    let posted = rate(messages, start);
+    if !poster.wait()?.success() {
+        return Err("the bare loop has failed".into());
+    }
+    Ok(posted)
 }
 
 fn rate(messages: usize, start: Instant) -> f64 {
     (messages * WEBHOOKS) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Starts the bare loop, on the servers' core.
-fn post(messages: usize, length: u64, addresses: &[SocketAddr]) -> io::Result<Child> {
+/// Starts bare loops, on the servers' core.
+fn post(loops: usize, messages: usize, length: u64, addresses: &[SocketAddr]) -> io::Result<Child> {
     pinned(&std::env::current_exe()?)
-        .args(["post", &messages.to_string(), &length.to_string()])
+        .args(["post", &loops.to_string(), &messages.to_string(), &length.to_string()])
         .args(addresses.iter().map(|address| format!("http://{address}/")))
         .stdin(Stdio::null())
         .spawn()

@@ -55,6 +55,8 @@ const AT_ONCE_TO_ONE_HOST: usize = 4;
 const LEASE: i64 = 30 * time::SECOND;
 /// How long after it was taken a delivery is sent at the latest: the attempt itself takes 15 s, and then it is recorded.
 const SENT_WITHIN: Duration = Duration::from_secs(10);
+/// How long before it is sent a delivery is made at the earliest: what is deleted after that comes too late for it.
+const MADE_AHEAD: Duration = Duration::from_millis(100);
 /// How long after it failed to record an attempt that is tried again.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How long to wait after somebody rang.
@@ -203,17 +205,22 @@ impl Worker {
 
     /// Sends one after another, each when the one before is out of its way, for as long as there is time.
     async fn deliver(&self, chain: Chain, taken: &Taken) -> Result<()> {
+        let mut ahead = None;
         for (index, delivery) in chain.iter().enumerate() {
-            let rest = &chain[index..];
-            let made = match Message::of(&self.0, delivery, taken).await {
-                Err(error) if error.kind() == Kind::Unavailable => return Err(error),
-                made => made,
+            let (rest, next) = (&chain[index..], chain.get(index + 1));
+            let made = match ahead.take() {
+                Some(made) => made,
+                None => Message::of(&self.0, delivery, taken).await,
             };
+            if let Err(error) = &made
+                && error.kind() == Kind::Unavailable
+            {
+                return Err(error.clone());
+            }
             // Another node takes what was held for too long: it is not sent by both.
             if taken.at.elapsed() > SENT_WITHIN {
                 return self.give_back(rest, taken).await;
             }
-            let next = rest.get(1).map(|next| next.id);
             let what = match made {
                 Ok(None) => {
                     metrics::counter!(ATTEMPTS, "outcome" => "unseen").increment(1);
@@ -236,11 +243,22 @@ impl Worker {
                 webhook: delivery.webhook_id,
                 subject: delivery.subject_id,
                 what,
-                next,
+                next: next.map(|next| next.id),
             };
-            if !self.record(record, taken).await? {
+            // The next one is made while this one is recorded.
+            let began = Instant::now();
+            let make = async {
+                match next {
+                    Some(next) => Some(Message::of(&self.0, next, taken).await),
+                    None => None,
+                }
+            };
+            let (goes_on, made) = tokio::join!(self.record(record, taken), make);
+            if !goes_on? {
                 return self.give_back(&rest[1..], taken).await;
             }
+            // What may be seen may have changed while that took long.
+            ahead = made.filter(|_| began.elapsed() < MADE_AHEAD);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Deliveries without any of their promises: for each webhook one request after another, signed by nobody, recorded
-//! nowhere. The client is made as the server's is.
+//! Deliveries without any of their promises: one request after another, signed by nobody, recorded nowhere. The client is
+//! made as the server's is.
 
 use std::{error::Error, time::Duration};
 
@@ -12,8 +12,8 @@ const ID: &str = "evt_01m8ankv5fe89amf0fp0vqhpz9";
 const SIGNATURE: &str = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const TIMESTAMP: &str = "1764115200";
 
-/// Posts as many bodies of this length in bytes to each URL, in order.
-pub async fn post(messages: u64, length: usize, urls: &[&str]) -> Result<(), Box<dyn Error>> {
+/// Posts as many bodies of this length in bytes to each URL, in order, by so many loops at once that share the URLs.
+pub async fn post(loops: usize, messages: u64, length: usize, urls: &[&str]) -> Result<(), Box<dyn Error>> {
     bambisleep_chat::outbound::choose_tls();
     let client = Client::builder()
         .user_agent(concat!("bambisleep-chat/", env!("CARGO_PKG_VERSION")))
@@ -24,9 +24,9 @@ pub async fn post(messages: u64, length: usize, urls: &[&str]) -> Result<(), Box
         .pool_idle_timeout(Duration::from_secs(4))
         .build()?;
     let mut webhooks = JoinSet::new();
-    for url in urls {
-        let (client, url) = (client.clone(), url.parse()?);
-        webhooks.spawn(post_to(client, url, messages, length));
+    for urls in urls.chunks(urls.len().div_ceil(loops)) {
+        let urls = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
+        webhooks.spawn(post_to(client.clone(), urls, messages, length));
     }
     while let Some(posted) = webhooks.join_next().await {
         posted??;
@@ -34,18 +34,20 @@ pub async fn post(messages: u64, length: usize, urls: &[&str]) -> Result<(), Box
     Ok(())
 }
 
-async fn post_to(client: Client, url: reqwest::Url, messages: u64, length: usize) -> reqwest::Result<()> {
+async fn post_to(client: Client, urls: Vec<reqwest::Url>, messages: u64, length: usize) -> reqwest::Result<()> {
     for number in 1..=messages {
-        let answer = client
-            .post(url.clone())
-            .header("content-type", "application/json")
-            .header("webhook-signature", SIGNATURE)
-            .header("webhook-id", ID)
-            .header("webhook-timestamp", TIMESTAMP)
-            .body(body(number, length))
-            .send()
-            .await?;
-        answer.error_for_status()?.bytes().await?;
+        for url in &urls {
+            let answer = client
+                .post(url.clone())
+                .header("content-type", "application/json")
+                .header("webhook-signature", SIGNATURE)
+                .header("webhook-id", ID)
+                .header("webhook-timestamp", TIMESTAMP)
+                .body(body(number, length))
+                .send()
+                .await?;
+            answer.error_for_status()?.bytes().await?;
+        }
     }
     Ok(())
 }
