@@ -9,7 +9,7 @@ use crate::{
 
 /// How many events become deliveries in one transaction at most, and how many deliveries: writers of messages wait for it.
 pub const PAGE: usize = 256;
-const ROWS: usize = 512;
+const ROWS: usize = 128;
 
 /// Makes deliveries of the next events of the log; whether there may be more.
 pub struct Dispatch {
