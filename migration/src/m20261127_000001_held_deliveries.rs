@@ -1,5 +1,5 @@
 //! Deliveries know whether an earlier one holds them back, so that those that are due are found without looking at all
-//! that wait behind them.
+//! that wait behind them; and how a webhook is doing is found without looking at all that was ever sent to it.
 
 use sea_orm_migration::prelude::*;
 
@@ -20,6 +20,9 @@ const CHANGES: &[&str] = &[
          WHERE status = 'pending' AND NOT is_held",
     "CREATE INDEX deliveries_on_their_way ON deliveries (lease_until)
          WHERE status = 'pending' AND NOT is_held AND lease_until IS NOT NULL",
+    "DROP INDEX done_deliveries_by_age",
+    "CREATE INDEX done_deliveries ON deliveries (webhook_id, done_at, status) WHERE done_at IS NOT NULL",
+    "CREATE INDEX deliveries_with_errors ON deliveries (webhook_id, n) WHERE error IS NOT NULL",
 ];
 
 #[async_trait::async_trait]

@@ -103,16 +103,16 @@ impl Entry for Webhook {
 
 connection!(WebhookConnection, WebhookEdge, Webhook, "webhooks");
 
-/// How a webhook is doing, over the deliveries of the last 30 days.
+/// How a webhook is doing, over the deliveries that are kept: those of the last 30 days.
 #[derive(SimpleObject)]
 pub struct WebhookHealth {
-    /// The part of the finished deliveries that arrived, from 0 to 1; null where none is finished.
+    /// The part that arrived of the last 1,000 deliveries that are finished, from 0 to 1; null where none is.
     success_rate: Option<f64>,
     /// How many deliveries are to be sent, or sent again.
     pending: i32,
     /// Why the newest delivery that failed did so; null where none has.
     last_error: Option<String>,
-    /// When the next attempt is due; null where there is nothing to send.
+    /// When the next attempt is due, of what need not wait for an earlier event; null where there is nothing to send.
     next_attempt_at: Option<DateTime>,
     /// Since when it has done nothing but fail; null where the last attempt arrived.
     failing_since: Option<DateTime>,

@@ -79,7 +79,7 @@ pub async fn deliveries(permit: &Permit, parts: &[Part]) -> Result<HashMap<Part,
     Ok(found)
 }
 
-/// How a webhook is doing.
+/// How a webhook is doing. What is finished is counted of the last [`TELLING`].
 #[derive(Clone, Debug, Default, FromQueryResult)]
 pub struct Health {
     pub delivered: i64,
@@ -89,19 +89,27 @@ pub struct Health {
     pub last_error: Option<String>,
 }
 
-/// How webhooks that have deliveries are doing.
+/// How many deliveries that are finished tell how a webhook is doing.
+const TELLING: usize = 1_000;
+
+/// How webhooks are doing. Each number is by an index of its own, however many deliveries there are.
 pub async fn health(permit: &Permit, webhooks: &[Uuid]) -> Result<HashMap<Uuid, Health>> {
     let backend = permit.gate().backend();
+    let finished = format!(
+        "(SELECT status FROM deliveries WHERE webhook_id = w.id AND done_at IS NOT NULL
+             ORDER BY done_at DESC LIMIT {TELLING}) finished"
+    );
     let text = format!(
-        "SELECT d.webhook_id,
-             SUM(CASE WHEN d.status = 'delivered' THEN 1 ELSE 0 END) AS delivered,
-             SUM(CASE WHEN d.status = 'failed' THEN 1 ELSE 0 END) AS failed,
-             SUM(CASE WHEN d.status = 'pending' THEN 1 ELSE 0 END) AS pending,
-             MIN(CASE WHEN d.status = 'pending' THEN d.next_attempt_at END) AS next_attempt_at,
-             (SELECT e.error FROM deliveries e WHERE e.webhook_id = d.webhook_id AND e.error IS NOT NULL
-                 ORDER BY e.n DESC LIMIT 1) AS last_error
-         FROM deliveries d WHERE {} GROUP BY d.webhook_id",
-        any_uuid(backend, "d.webhook_id")
+        "SELECT w.id AS webhook_id,
+             (SELECT COUNT(*) FROM {finished} WHERE status = 'delivered') AS delivered,
+             (SELECT COUNT(*) FROM {finished} WHERE status = 'failed') AS failed,
+             (SELECT COUNT(*) FROM deliveries WHERE webhook_id = w.id AND status = 'pending') AS pending,
+             (SELECT MIN(next_attempt_at) FROM deliveries
+                 WHERE webhook_id = w.id AND status = 'pending' AND NOT is_held) AS next_attempt_at,
+             (SELECT error FROM deliveries WHERE webhook_id = w.id AND error IS NOT NULL ORDER BY n DESC LIMIT 1)
+                 AS last_error
+         FROM webhooks w WHERE {}",
+        any_uuid(backend, "w.id")
     );
     let rows = permit
         .read()
@@ -284,7 +292,7 @@ const KEPT_FOR: i64 = 30 * time::DAY;
 
 /// Removes deliveries that were done long ago.
 pub async fn expire(tx: &Tx<'_>, now: i64) -> Result<()> {
-    tx.execute("DELETE FROM deliveries WHERE done_at < ?", [(now - KEPT_FOR).into()])
-        .await?;
+    let text = "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks) AND done_at < ?";
+    tx.execute(text, [(now - KEPT_FOR).into()]).await?;
     Ok(())
 }
