@@ -36,10 +36,9 @@ export function RoomPanel({ room, user, outbox, isShown, onUnread, onUnblocked }
 
   useEffect(() => onUnread(unread), [onUnread, unread]);
 
-  const isLong = isAtEnd && timeline.messages.length > KEPT;
   useEffect(() => {
-    if (isLong) tell({ type: "shortened" });
-  }, [isLong, tell]);
+    if (isAtEnd && timeline.messages.length > KEPT) tell({ type: "shortened" });
+  }, [isAtEnd, timeline.messages, tell]);
 
   const onChanged = useCallback((message: Message) => tell({ type: "message", message }), [tell]);
   const typing = Object.keys(timeline.typing).filter((username) => username !== user.username);

@@ -109,6 +109,8 @@ function Read({ id, name, isActive, onDone }: { id: string; name: string; isActi
           <p className="quiet">
             Revision {trigger.revision}, by {trigger.creator.username}
           </p>
+          {/* Companions are told it with the text. */}
+          {trigger.description && <p dir="auto">{trigger.description}</p>}
           <blockquote tabIndex={0} aria-label="The text" dir="auto">
             {trigger.content}
           </blockquote>

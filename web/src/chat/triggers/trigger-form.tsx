@@ -33,7 +33,7 @@ export function TriggerForm({ trigger, onDone }: { trigger?: Trigger; onDone: ()
           name="description"
           maxLength={500}
           defaultValue={trigger?.description}
-          hint="What it is for."
+          hint="What it is for. Companions are told it too."
           problem={problem}
         />
         <TextField
