@@ -224,6 +224,19 @@ export async function newcomer(browser, base, username, options) {
   return opened;
 }
 
+/** How much the first load of the page may be, compressed, in bytes. */
+const FIRST_LOAD = 200_000;
+
+async function expectSmall(page) {
+  const bytes = await page.evaluate(() =>
+    ['navigation', 'resource']
+      .flatMap((type) => performance.getEntriesByType(type))
+      .reduce((sum, entry) => sum + entry.encodedBodySize, 0),
+  );
+  // Less than its script would be a measurement of nothing.
+  if (bytes < 50_000 || bytes > FIRST_LOAD) throw new Error(`the first load is ${bytes} bytes`);
+}
+
 const PANELS = {
   Rooms: '#lobby',
   Companion: 'Companion',
@@ -241,7 +254,8 @@ export async function scenario(base, restart) {
   try {
     // The door, then both ways.
     const visitor = await openPage(browser, base);
-    await visitor.page.goto('/chat');
+    await visitor.page.goto('/chat', { waitUntil: 'networkidle' });
+    await expectSmall(visitor.page);
     await visitor.page.getByRole('button', { name: 'Register', exact: true }).click();
     await expectAccessible(visitor.page, 'the door');
     await visitor.context.close();
