@@ -59,10 +59,9 @@ impl Operation for Claim {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Chain>> {
         queue::take_turns(tx).await?;
         let on_their_way = queue::on_their_way(tx, self.now).await?;
-        let mut chosen = choose(self.due.clone(), on_their_way, self.due.len());
+        let chosen = choose(self.due.clone(), on_their_way, self.due.len());
         let webhooks: Vec<Uuid> = chosen.iter().map(|delivery| delivery.webhook_id).collect();
-        let held = queue::hold_free(tx, &webhooks).await?;
-        chosen.retain(|delivery| held.contains(&delivery.webhook_id));
+        queue::hold_all(tx, &webhooks).await?;
         let heads: Vec<Uuid> = chosen.iter().map(|delivery| delivery.id).collect();
         let claimed = queue::claim(tx, &heads, self.lease, self.now + LEASE, self.now).await?;
         Ok(chains(claimed))

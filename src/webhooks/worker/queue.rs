@@ -223,22 +223,6 @@ pub async fn take_turns(tx: &Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Holds those of the webhooks that nobody else does; which.
-pub async fn hold_free(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
-    if tx.backend() == DbBackend::Sqlite {
-        return Ok(ids.iter().copied().collect());
-    }
-    let text = format!(
-        "SELECT id FROM webhooks WHERE {} FOR NO KEY UPDATE SKIP LOCKED",
-        any_uuid(tx.backend(), "id")
-    );
-    let rows = tx
-        .query_all_raw(sql(tx.backend(), &text, [uuids(tx.backend(), ids)]))
-        .await?;
-    let id = |row: &QueryResult| row.try_get_by_index(0);
-    Ok(rows.iter().map(id).collect::<Result<_, DbErr>>()?)
-}
-
 /// Takes deliveries of webhooks that are held, if they are still due, and with each what waits behind it in its subject,
 /// for `lease`, until it runs out.
 pub async fn claim(tx: &Tx<'_>, heads: &[Uuid], lease: Uuid, until: i64, now: i64) -> Result<Vec<delivery::Model>> {
