@@ -106,6 +106,8 @@ async fn sqlite(url: &str, connections: u32, access: Access) -> Result<DatabaseC
                 Access::Write => options
                     .pragma("journal_mode", "WAL")
                     .pragma("synchronous", "FULL")
+                    // What a statement of many rows would undo, if it failed half way, needs no file.
+                    .pragma("temp_store", "MEMORY")
                     // What is erased is overwritten where that costs no more writes.
                     .pragma("secure_delete", "FAST"),
             }
