@@ -8,7 +8,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -87,6 +87,8 @@ struct Inner {
     attempts: AtomicUsize,
     /// Rung when one has arrived or not.
     done: Notify,
+    /// Whether nothing new is begun: the server ends.
+    is_ending: AtomicBool,
     tasks: TaskTracker,
 }
 
@@ -102,6 +104,7 @@ impl Worker {
             sending: AtomicUsize::new(0),
             attempts: AtomicUsize::new(0),
             done: Notify::new(),
+            is_ending: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         }))
     }
@@ -130,6 +133,7 @@ impl Worker {
                 },
             }
         }
+        self.0.is_ending.store(true, Ordering::Release);
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -217,8 +221,8 @@ impl Worker {
             {
                 return Err(error.clone());
             }
-            // Another node takes what was held for too long: it is not sent by both.
-            if taken.at.elapsed() > SENT_WITHIN {
+            // Another node takes what was held for too long, and what a node that ends has not begun: it is not sent by both.
+            if taken.at.elapsed() > SENT_WITHIN || self.0.is_ending.load(Ordering::Acquire) {
                 return self.give_back(rest, taken).await;
             }
             let what = match made {

@@ -570,6 +570,36 @@ async fn what_waits_behind_one_is_sent_after_it_and_not_when_the_webhook_has_cha
 }
 
 #[tokio::test]
+async fn a_node_that_ends_leaves_what_it_has_not_begun_to_others() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|_, before| match before {
+        0 => Answer::Crowd(2, 204),
+        _ => Answer::Status(204),
+    })
+    .await;
+    let webhook = stage.webhook(receiver.url("a")).await;
+    let lobby = stage.room("lobby").await;
+    for content in ["one", "two", "three"] {
+        stage.say(&lobby, content).await;
+    }
+    let draining = CancellationToken::new();
+    let running = tokio::spawn(stage.worker.clone().run(draining.clone()));
+    receiver.was_sent(1).await;
+    draining.cancel();
+    while !stage.worker.0.is_ending.load(Ordering::Acquire) {
+        tokio::task::yield_now().await;
+    }
+    // Lets the first one be answered.
+    let other = stage.other_worker();
+    webhooks::ping(&stage.permit().await, webhook.id).await.unwrap();
+    other.run_once(time::now()).await.unwrap();
+    running.await.unwrap();
+    assert_eq!(stage.worker.0.attempts.load(Ordering::Acquire), 1);
+    other.run_once(time::now()).await.unwrap();
+    assert_eq!(receiver.contents(), ["one", "", "two", "three"]);
+}
+
+#[tokio::test]
 async fn what_is_sent_again_goes_before_what_waits_in_its_subject() {
     let stage = Stage::new().await;
     let receiver = Receiver::start(|_, before| Answer::Status(if before == 1 { 500 } else { 204 })).await;
