@@ -16,7 +16,10 @@ const WALK: Duration = Duration::from_secs(300);
 /// A walk through the pages of a server.
 fn walk(script: &str, server: &Server) -> Program {
     let node = file("web/node_modules/.bin/node");
-    assert!(node.exists(), "scripts/install installs what the browser walks need");
+    assert!(
+        node.exists(),
+        "scripts/build --web installs what the browser walks need"
+    );
     let mut command = Command::new(node);
     command.arg(file("web/e2e").join(script)).arg(server.url(""));
     Program::start(&mut command).patient(WALK)
