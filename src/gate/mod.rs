@@ -45,7 +45,7 @@ pub use permit::{Admission, Permit, System, Unchecked};
 pub use rows::Rows;
 pub use together::{Answer, Part, Together};
 use writer::Writer;
-pub use writer::{Operation, Sql, Tx};
+pub use writer::{Durability, Operation, Sql, Tx};
 
 /// What every API key starts with, so that one is recognised wherever it turns up.
 pub const KEY_PREFIX: &str = "bsc_";

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::join_all;
-
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::*;
@@ -150,4 +150,37 @@ async fn connections_for_reading_do_not_write() {
     let gate = gate().await;
     let written = sea_orm::ConnectionTrait::execute_unprepared(gate.reader(), "DELETE FROM members").await;
     assert!(written.is_err());
+}
+
+/// Asks whether its commit waits for the disk: SQLite's `FULL` is 2, `NORMAL` 1.
+struct Synchronous(Durability);
+
+impl Operation for Synchronous {
+    type Output = i64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<i64> {
+        let row = tx.query_one_raw(sql(tx.backend(), "PRAGMA synchronous", [])).await?;
+        Ok(row.expect("SQLite knows it").try_get_by_index(0)?)
+    }
+
+    fn durability(&self) -> Durability {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_the_disk_if_one_of_its_operations_asks_for_it() {
+    let gate = gate().await;
+    for (together, expected) in [
+        (vec![Durability::Process; 2], 1),
+        (vec![Durability::Process, Durability::Disk, Durability::Process], 2),
+        (vec![Durability::Process], 1),
+        (vec![Durability::Disk], 2),
+    ] {
+        let written = together
+            .iter()
+            .map(|durability| gate.writer().write(Synchronous(*durability)));
+        let settings: Vec<i64> = join_all(written).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(settings, vec![expected; together.len()], "{together:?}");
+    }
 }

@@ -11,7 +11,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Gate, Permit, Tx, idempotency::Claim, writer::Operation};
+use super::{
+    Gate, Permit, Tx,
+    idempotency::Claim,
+    writer::{Durability, Operation},
+};
 use crate::error::{Error, Kind, Result};
 
 /// How many run together at most.
@@ -30,6 +34,11 @@ pub trait Part: Clone + Send + Sync + 'static {
         subject: Uuid,
         parts: &[&Self],
     ) -> impl Future<Output = Result<Vec<Result<Self::Output>>>> + Send;
+
+    /// As [`Operation::durability`].
+    fn durability(&self) -> Durability {
+        Durability::Disk
+    }
 }
 
 /// What waits to be written together. Cheap to clone.
@@ -157,6 +166,11 @@ struct Batch<P: Part> {
 
 impl<P: Part> Operation for Batch<P> {
     type Output = Vec<Result<P::Output>>;
+
+    fn durability(&self) -> Durability {
+        let all = self.parts.iter().map(|(part, _)| part.durability());
+        all.max().unwrap_or(Durability::Disk)
+    }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Output> {
         let claims: Vec<&Claim> = self.parts.iter().filter_map(|(_, claim)| claim.as_ref()).collect();

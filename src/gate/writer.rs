@@ -4,14 +4,17 @@
 //! so that many share one wait for the disk. An operation that fails rolls back alone. On Postgres each operation is a
 //! transaction of its own.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use uuid::Uuid;
 
 use super::{
@@ -32,7 +35,25 @@ pub trait Operation: Send + Sync + 'static {
     /// Subjects are locked (by [`Tx::emit`]) before members are changed, each by id, so that no two operations wait for
     /// each other.
     fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output>> + Send;
+
+    /// What its answer promises.
+    fn durability(&self) -> Durability {
+        Durability::Disk
+    }
 }
+
+/// What an operation outlives once it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// The end of the program, however it ends. On SQLite a loss of power undoes it within [`ON_DISK_WITHIN`], and whatever
+    /// was written after it; Postgres makes no difference. For what can be done again.
+    Process,
+    /// A loss of power.
+    Disk,
+}
+
+/// How long after its answer a write for [`Durability::Process`] is on disk at the latest, of SQLite's.
+const ON_DISK_WITHIN: Duration = Duration::from_millis(100);
 
 /// SQL with `?` for parameters, and their values.
 #[derive(Debug)]
@@ -42,7 +63,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    pub fn new(text: &'static str, values: impl IntoIterator<Item = Value>) -> Self {
+    pub fn new(text: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Value>) -> Self {
         Self {
             text: text.into(),
             values: values.into_iter().collect(),
@@ -202,7 +223,8 @@ impl Writer {
         Writer::Together(queue)
     }
 
-    /// Runs an operation and answers when it is on disk. What has been accepted runs even if the caller goes away.
+    /// Runs an operation and answers when it is as durable as it asks for. What has been accepted runs even if the caller
+    /// goes away.
     ///
     /// # Errors
     ///
@@ -241,6 +263,7 @@ pub(super) trait Job: Send {
     fn run<'a>(&'a mut self, db: &'a DatabaseTransaction) -> BoxFuture<'a, Result<Vec<Happened>, ()>>;
     /// Tells the caller, who hears of a success only if `committed` is one too.
     fn answer(self: Box<Self>, committed: &Result<()>);
+    fn durability(&self) -> Durability;
 }
 
 impl std::fmt::Debug for dyn Job {
@@ -281,12 +304,29 @@ impl<O: Operation> Job for Queued<O> {
         // A caller who went away does not need the answer.
         let _ = self.reply.send(answer);
     }
+
+    fn durability(&self) -> Durability {
+        self.operation.durability()
+    }
 }
 
 async fn write_together(connection: DatabaseConnection, mut queue: mpsc::Receiver<Box<dyn Job>>, after: After) {
     let mut jobs = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut jobs, BATCH).await > 0 {
-        let (committed, happened) = match write_batch(&connection, &mut jobs).await {
+    let mut disk = Disk::default();
+    loop {
+        match disk.due() {
+            None if queue.recv_many(&mut jobs, BATCH).await == 0 => return,
+            None => {}
+            Some(due) => match timeout_at(due, queue.recv_many(&mut jobs, BATCH)).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(_) => {
+                    disk.reach(&connection).await;
+                    continue;
+                }
+            },
+        }
+        let (committed, happened) = match write_batch(&connection, &mut jobs, &mut disk).await {
             Ok(happened) => (Ok(()), happened),
             Err(error) => (Err(error), Vec::new()),
         };
@@ -300,8 +340,14 @@ async fn write_together(connection: DatabaseConnection, mut queue: mpsc::Receive
 }
 
 /// Runs the jobs in one transaction. First without savepoints, which cost two statements a job; if one fails, all is
-/// rolled back and run again with them, so that only what failed is undone.
-async fn write_batch(connection: &DatabaseConnection, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Happened>> {
+/// rolled back and run again with them, so that only what failed is undone. The most durable of them decides for all.
+async fn write_batch(
+    connection: &DatabaseConnection,
+    jobs: &mut [Box<dyn Job>],
+    disk: &mut Disk,
+) -> Result<Vec<Happened>> {
+    let most = jobs.iter().map(|job| job.durability()).max();
+    disk.set(connection, most.unwrap_or(Durability::Disk)).await?;
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..Default::default()
@@ -341,6 +387,51 @@ async fn write_batch(connection: &DatabaseConnection, jobs: &mut [Box<dyn Job>])
     }
     transaction.commit().await?;
     Ok(happened)
+}
+
+/// What of SQLite's log is on disk. What did not wait for the disk gets there with the next commit that does: they are in
+/// one file.
+#[derive(Default)]
+struct Disk {
+    /// Since when commits do not wait.
+    behind_since: Option<Instant>,
+}
+
+impl Disk {
+    /// When what was written has to be on disk.
+    fn due(&self) -> Option<Instant> {
+        self.behind_since.map(|since| since + ON_DISK_WITHIN)
+    }
+
+    /// Has the next commit wait for the disk if it has to, or if one before has not for long enough.
+    async fn set(&mut self, connection: &DatabaseConnection, wanted: Durability) -> Result<()> {
+        let waits = wanted == Durability::Disk || self.due().is_some_and(|due| due <= Instant::now());
+        match (waits, self.behind_since) {
+            (true, Some(_)) => {
+                connection.execute_unprepared("PRAGMA synchronous = FULL").await?;
+                self.behind_since = None;
+            }
+            (false, None) => {
+                connection.execute_unprepared("PRAGMA synchronous = NORMAL").await?;
+                self.behind_since = Some(Instant::now());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Brings all that was written to disk, since nothing else comes that would.
+    async fn reach(&mut self, connection: &DatabaseConnection) {
+        // A commit that changes nothing: nobody uses this number. It waits for the disk, and for what is there before it.
+        let text = "PRAGMA synchronous = FULL; PRAGMA user_version = 0";
+        match connection.execute_unprepared(text).await {
+            Ok(_) => self.behind_since = None,
+            Err(error) => {
+                tracing::warn!(%error, "what was written is not on disk yet");
+                self.behind_since = Some(Instant::now());
+            }
+        }
+    }
 }
 
 async fn write_alone<O: Operation>(connection: &DatabaseConnection, operation: &O, after: &After) -> Result<O::Output> {
@@ -392,4 +483,48 @@ fn is_in_the_way(error: &Error) -> bool {
         source = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Database;
+
+    async fn waits_for_the_disk(connection: &DatabaseConnection) -> bool {
+        let asked = sql(DbBackend::Sqlite, "PRAGMA synchronous", []);
+        let row = connection.query_one_raw(asked).await.unwrap().unwrap();
+        row.try_get_by_index::<i64>(0).unwrap() == 2
+    }
+
+    #[tokio::test]
+    async fn what_does_not_wait_for_the_disk_is_there_soon_after() {
+        let folder = std::env::temp_dir().join(format!("writer_{}", Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let db = Db::open(&Database::in_folder(&folder, "test.sqlite")).await.unwrap();
+        let connection = &db.write;
+
+        let mut disk = Disk::default();
+        disk.set(connection, Durability::Process).await.unwrap();
+        assert!(!waits_for_the_disk(connection).await);
+        let since = disk.behind_since.expect("a commit did not wait");
+        disk.set(connection, Durability::Process).await.unwrap();
+        assert_eq!(disk.behind_since, Some(since), "the first one counts");
+        disk.set(connection, Durability::Disk).await.unwrap();
+        assert!(waits_for_the_disk(connection).await);
+        assert_eq!(disk.due(), None);
+
+        // As it is when nothing else was written for long enough.
+        disk.set(connection, Durability::Process).await.unwrap();
+        disk.reach(connection).await;
+        assert!(waits_for_the_disk(connection).await);
+        assert_eq!(disk.due(), None);
+
+        // As it is when all that was written did not wait.
+        disk.set(connection, Durability::Process).await.unwrap();
+        disk.behind_since = Some(Instant::now() - ON_DISK_WITHIN);
+        disk.set(connection, Durability::Process).await.unwrap();
+        assert!(waits_for_the_disk(connection).await);
+        db.close().await.unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
