@@ -80,7 +80,8 @@ impl Rows {
     /// `ON CONFLICT` does.
     pub fn from(&self) -> &'static str {
         match self.backend {
-            DbBackend::Sqlite => "json_each(?) r",
+            // Binary rows, whose columns are found without parsing each row again.
+            DbBackend::Sqlite => "jsonb_each(?) r",
             _ => "json_array_elements(?::json) r(value)",
         }
     }
