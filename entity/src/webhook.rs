@@ -30,6 +30,11 @@ pub struct Model {
     pub since_tx: i64,
     #[serde(skip)]
     pub since_n: i64,
+    /// How many of its deliveries arrived and how many failed, those of long ago counting less.
+    #[serde(default)]
+    pub delivered: i32,
+    #[serde(default)]
+    pub failed: i32,
     pub created_at: i64,
 }
 

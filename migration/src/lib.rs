@@ -9,6 +9,7 @@ mod m20261125_000001_companions;
 mod m20261126_000001_webhooks;
 mod m20261127_000001_held_deliveries;
 mod m20261127_000002_status;
+mod m20261128_000001_chains;
 
 /// All changes that this program knows.
 pub struct Migrator;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000001_webhooks::Migration),
             Box::new(m20261127_000001_held_deliveries::Migration),
             Box::new(m20261127_000002_status::Migration),
+            Box::new(m20261128_000001_chains::Migration),
         ]
     }
 }

@@ -103,10 +103,10 @@ impl Entry for Webhook {
 
 connection!(WebhookConnection, WebhookEdge, Webhook, "webhooks");
 
-/// How a webhook is doing, over the deliveries that are kept: those of the last 30 days.
+/// How a webhook is doing.
 #[derive(SimpleObject)]
 pub struct WebhookHealth {
-    /// The part that arrived of the last 1,000 deliveries that are finished, from 0 to 1; null where none is.
+    /// The part that arrived of the deliveries that ended, from 0 to 1, the last 1,000 telling most; null where none has.
     success_rate: Option<f64>,
     /// How many deliveries are to be sent, or sent again.
     pending: i32,
@@ -120,9 +120,9 @@ pub struct WebhookHealth {
 
 impl WebhookHealth {
     fn new(health: &Health, row: &webhook::Model) -> Self {
-        let finished = health.delivered + health.failed;
+        let finished = row.delivered + row.failed;
         Self {
-            success_rate: (finished > 0).then(|| health.delivered as f64 / finished as f64),
+            success_rate: (finished > 0).then(|| f64::from(row.delivered) / f64::from(finished)),
             pending: i32::try_from(health.pending).unwrap_or(i32::MAX),
             last_error: health.last_error.clone(),
             next_attempt_at: health.next_attempt_at.map(DateTime::new),

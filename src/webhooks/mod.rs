@@ -339,6 +339,8 @@ impl Operation for Create {
             is_active: true,
             deactivated_reason: None,
             failing_since: None,
+            delivered: 0,
+            failed: 0,
             since_tx: since.tx,
             since_n: since.n,
             created_at: tx.now(),

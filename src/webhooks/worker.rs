@@ -18,13 +18,14 @@ use entity::{delivery, webhook};
 use futures_util::FutureExt;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
 use uuid::Uuid;
 
 use self::{
-    claim::{Chain, Claim, Release},
+    claim::{Chain, Claim, Recover, Release},
     dispatch::Dispatch,
     message::Message,
     record::{Outcome, Record, Sent, What},
@@ -32,6 +33,7 @@ use self::{
 use super::{
     outgoing::{Answered, Outgoing},
     seal::Seal,
+    sign::Secret,
     store,
 };
 use crate::{
@@ -59,6 +61,8 @@ const SENT_WITHIN: Duration = Duration::from_secs(10);
 const MADE_AHEAD: Duration = Duration::from_millis(100);
 /// How long after it failed to record an attempt that is tried again.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How many times as long as it took to make deliveries of some events it rests, where there are more of them.
+const RESTS: u32 = 6;
 /// How long to wait after somebody rang.
 const TOGETHER: Duration = Duration::from_millis(20);
 /// How often it is looked for work although nobody rang, and with the doorbell away.
@@ -112,25 +116,39 @@ impl Worker {
     /// Delivers until the server ends; then waits for what is on its way.
     pub async fn run(self, draining: CancellationToken) {
         let mut bell = self.0.gate.doorbell().listen();
+        let mut pace = Pace::sharing();
         while !draining.is_cancelled() {
-            match AssertUnwindSafe(self.start_due(time::now)).catch_unwind().await {
-                Ok(Ok(found)) if found.is_more() => continue,
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::warn!(?error, "webhooks are not delivered"),
+            let found = match AssertUnwindSafe(self.start_due(time::now, &mut pace))
+                .catch_unwind()
+                .await
+            {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => {
+                    tracing::warn!(?error, "webhooks are not delivered");
+                    Found::default()
+                }
                 // The panic is in the log. What one round cannot do may not end all deliveries.
-                Err(_) => tracing::error!("webhooks are not delivered"),
-            }
-            let every = match self.0.gate.doorbell().is_up() {
-                true => LOOK_EVERY,
-                false => LOOK_WITHOUT_BELL,
+                Err(_) => {
+                    tracing::error!("webhooks are not delivered");
+                    Found::default()
+                }
             };
-            tokio::select! {
-                () = draining.cancelled() => {}
-                () = self.0.done.notified() => {}
-                rung = timeout(every, bell.recv()) => if rung.is_ok() {
+            if found.has_started {
+                continue;
+            }
+            let mut look_at = match (found.has_events, self.0.gate.doorbell().is_up()) {
+                (true, _) => pace.next,
+                (false, true) => Instant::now() + LOOK_EVERY,
+                (false, false) => Instant::now() + LOOK_WITHOUT_BELL,
+            };
+            loop {
+                tokio::select! {
+                    () = draining.cancelled() => break,
+                    () = self.0.done.notified() => break,
+                    () = sleep_until(look_at) => break,
                     // What happens together is dispatched together.
-                    sleep(TOGETHER).await;
-                },
+                    _ = bell.recv() => look_at = look_at.min(Instant::now() + TOGETHER),
+                }
             }
         }
         self.0.is_ending.store(true, Ordering::Release);
@@ -146,11 +164,11 @@ impl Worker {
     pub async fn run_once(&self, now: i64) -> Result<usize> {
         let before = self.0.attempts.load(Ordering::Acquire);
         loop {
-            let found = self.start_due(|| now).await?;
+            let found = self.start_due(|| now, &mut Pace::alone()).await?;
             while self.0.sending.load(Ordering::Acquire) > 0 {
                 self.0.done.notified().await;
             }
-            if !found.is_more() {
+            if !found.has_started && !found.has_events {
                 return Ok(self.0.attempts.load(Ordering::Acquire) - before);
             }
         }
@@ -158,17 +176,25 @@ impl Worker {
 
     /// Makes deliveries of some events, and starts what is due and has a place. The clock is asked when a lease begins:
     /// what comes before may take long.
-    async fn start_due(&self, clock: impl Fn() -> i64) -> Result<Found> {
+    async fn start_due(&self, clock: impl Fn() -> i64, pace: &mut Pace) -> Result<Found> {
         let permit = &self.0.permit;
         // Most of the time there is nothing, and looking costs no turn at the writer.
         let work = queue::work(permit, clock()).await?;
         let age = work.due_since.map_or(0, |since| (clock() - since).max(0));
         metrics::gauge!(QUEUE_AGE).set(age as f64 / 1_000.0);
         let mut found = Found::default();
-        if work.to_dispatch > 0 {
+        let began = Instant::now();
+        if work.to_dispatch > 0 && pace.next <= began {
             found.has_events = permit.write(Dispatch { now: clock() }).await?;
+            pace.took(began.elapsed());
+        } else if work.to_dispatch > 0 {
+            found.has_events = true;
         }
-        if work.due_since.is_none() && work.to_dispatch == 0 {
+        if work.to_recover > 0 {
+            permit.write(Recover { now: clock() }).await?;
+        }
+        // What was made due just now is seen the next time, if there is one at once.
+        if work.due_since.is_none() && work.to_recover == 0 && (found.has_events || work.to_dispatch == 0) {
             return Ok(found);
         }
         let free = AT_ONCE.saturating_sub(self.0.sending.load(Ordering::Acquire));
@@ -178,23 +204,21 @@ impl Worker {
         }
         let ids: Vec<Uuid> = due.iter().map(|delivery| delivery.webhook_id).collect();
         let (now, taken_at) = (clock(), Instant::now());
-        let lease = Uuid::new_v4();
-        let chains = permit.write(Claim { lease, now, due }).await?;
+        let leases = due.iter().map(|_| Uuid::new_v4()).collect();
+        let chains = permit.write(Claim { now, due, leases }).await?;
         let webhooks = queue::webhooks(permit, &ids).await?;
         let webhooks: HashMap<Uuid, Arc<webhook::Model>> =
             webhooks.into_iter().map(|row| (row.id, Arc::new(row))).collect();
         for chain in chains {
             // One that was deleted meanwhile has taken its deliveries along.
-            let Some(webhook) = chain.first().and_then(|delivery| webhooks.get(&delivery.webhook_id)) else {
+            let head = chain
+                .first()
+                .and_then(|head| Some((webhooks.get(&head.webhook_id)?, head.lease?)));
+            let Some((webhook, lease)) = head else {
                 continue;
             };
             found.has_started = true;
-            let taken = Taken {
-                webhook: webhook.clone(),
-                lease,
-                now,
-                at: taken_at,
-            };
+            let taken = Taken::new(&self.0, webhook.clone(), lease, now, taken_at);
             let (worker, place) = (self.clone(), Place::of(self));
             self.0.tasks.spawn(counted_as("webhooks", async move {
                 if let Err(error) = worker.deliver(chain, &taken).await {
@@ -268,21 +292,24 @@ impl Worker {
     }
 
     async fn give_back(&self, rest: &[delivery::Model], taken: &Taken) -> Result<()> {
-        if rest.is_empty() {
+        let Some(first) = rest.first() else {
             return Ok(());
-        }
-        let ids = rest.iter().map(|delivery| delivery.id).collect();
-        let lease = taken.lease;
-        self.0.permit.write(Release { lease, ids }).await
+        };
+        let release = Release {
+            lease: taken.lease,
+            webhook: first.webhook_id,
+            subject: first.subject_id,
+            ids: rest.iter().map(|delivery| delivery.id).collect(),
+        };
+        self.0.permit.write(release).await
     }
 
     /// One attempt, with no transaction open while it is sent.
     async fn attempt(&self, delivery: &delivery::Model, message: Message, taken: &Taken) -> Sent {
-        // Rules may have become stricter since it was made.
-        let answered = match self.0.outgoing.check(&taken.webhook.url) {
+        let answered = match &taken.url {
             Ok(url) => {
                 let body = Bytes::from(message.body.clone());
-                self.0.outgoing.post(&url, &message.headers, body).await
+                self.0.outgoing.post(url, &message.headers, body).await
             }
             Err(why) => Answered {
                 error: Some(format!("the URL {why}")),
@@ -333,6 +360,9 @@ impl Worker {
 /// What was taken together.
 struct Taken {
     webhook: Arc<webhook::Model>,
+    /// Where it goes, or why it may not: rules may have become stricter since the webhook was made.
+    url: Result<Url, String>,
+    secrets: Result<Vec<Secret>>,
     lease: Uuid,
     /// When, in Unix milliseconds, and by the clock that only goes forward.
     now: i64,
@@ -340,6 +370,17 @@ struct Taken {
 }
 
 impl Taken {
+    fn new(inner: &Inner, webhook: Arc<webhook::Model>, lease: Uuid, now: i64, at: Instant) -> Self {
+        Self {
+            url: inner.outgoing.check(&webhook.url),
+            secrets: message::secrets(&inner.seal, &webhook, now),
+            webhook,
+            lease,
+            now,
+            at,
+        }
+    }
+
     /// What time it is, in Unix milliseconds, to the second as counted from when it was taken.
     fn time(&self) -> i64 {
         self.now + i64::try_from(self.at.elapsed().as_secs()).unwrap_or_default() * time::SECOND
@@ -355,10 +396,32 @@ struct Found {
     has_started: bool,
 }
 
-impl Found {
-    /// Whether there may be more.
-    fn is_more(&self) -> bool {
-        self.has_started || self.has_events
+/// When events become deliveries again.
+struct Pace {
+    next: Instant,
+    /// How many times as long as it took it rests.
+    rests: u32,
+}
+
+impl Pace {
+    /// Leaves room for others: who is far behind is so for longer, and those who chat meanwhile do not notice.
+    fn sharing() -> Self {
+        Self {
+            next: Instant::now(),
+            rests: RESTS,
+        }
+    }
+
+    /// Does not rest.
+    fn alone() -> Self {
+        Self {
+            next: Instant::now(),
+            rests: 0,
+        }
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.next = Instant::now() + time * self.rests;
     }
 }
 

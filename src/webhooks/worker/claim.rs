@@ -1,6 +1,6 @@
 //! Which deliveries are taken to be sent next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use entity::delivery;
 use uuid::Uuid;
@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    gate::{Operation, Permit, Tx},
-    webhooks::schedule::HOLDS_BACK,
+    gate::{Durability, Operation, Permit, Tx},
 };
 
 /// Deliveries of one webhook and subject, to be sent one after another.
@@ -48,9 +47,10 @@ fn choose(mut due: Vec<Due>, mut on_their_way: HashMap<String, usize>, limit: us
 
 /// Takes deliveries that were due a moment ago, as far as they still are and have a place, with what waits behind them.
 pub struct Claim {
-    pub lease: Uuid,
     pub now: i64,
     pub due: Vec<Due>,
+    /// One for each of `due`.
+    pub leases: Vec<Uuid>,
 }
 
 impl Operation for Claim {
@@ -62,19 +62,24 @@ impl Operation for Claim {
         let chosen = choose(self.due.clone(), on_their_way, self.due.len());
         let webhooks: Vec<Uuid> = chosen.iter().map(|delivery| delivery.webhook_id).collect();
         queue::hold_all(tx, &webhooks).await?;
-        let heads: Vec<Uuid> = chosen.iter().map(|delivery| delivery.id).collect();
-        let claimed = queue::claim(tx, &heads, self.lease, self.now + LEASE, self.now).await?;
+        let heads = chosen
+            .iter()
+            .map(|delivery| delivery.id)
+            .zip(self.leases.iter().copied());
+        let heads: Vec<(Uuid, Uuid)> = heads.collect();
+        let claimed = queue::claim(tx, &heads, self.now + LEASE, self.now).await?;
         Ok(chains(claimed))
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Process
     }
 }
 
 fn chains(claimed: Vec<delivery::Model>) -> Vec<Chain> {
-    let mut chains: BTreeMap<_, Chain> = BTreeMap::new();
+    let mut chains: HashMap<_, Chain> = HashMap::new();
     for delivery in claimed {
-        // One that was tried three times is in nobody's way, and nobody in its.
-        let alone = (delivery.attempts >= HOLDS_BACK).then_some(delivery.n);
-        let key = (delivery.webhook_id, delivery.subject_id, alone);
-        chains.entry(key).or_default().push(delivery);
+        chains.entry(delivery.lease).or_default().push(delivery);
     }
     let mut chains: Vec<Chain> = chains.into_values().collect();
     for chain in &mut chains {
@@ -83,9 +88,11 @@ fn chains(claimed: Vec<delivery::Model>) -> Vec<Chain> {
     chains
 }
 
-/// Gives back what was taken and is not sent.
+/// Gives back what was taken and is not sent: deliveries of one webhook and subject.
 pub struct Release {
     pub lease: Uuid,
+    pub webhook: Uuid,
+    pub subject: Uuid,
     pub ids: Vec<Uuid>,
 }
 
@@ -93,7 +100,29 @@ impl Operation for Release {
     type Output = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
-        queue::release(tx, self.lease, &self.ids).await
+        queue::hold_all(tx, &[self.webhook]).await?;
+        queue::release(tx, self.lease, &self.ids).await?;
+        queue::free(tx, &HashSet::from([(self.webhook, self.subject)])).await?;
+        Ok(())
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Process
+    }
+}
+
+/// Takes over what was taken and not recorded within its lease.
+pub struct Recover {
+    pub now: i64,
+}
+
+impl Operation for Recover {
+    type Output = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let subjects = queue::recover(tx, self.now).await?;
+        queue::free(tx, &subjects).await?;
+        Ok(())
     }
 }
 

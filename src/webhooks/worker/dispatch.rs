@@ -4,12 +4,11 @@ use super::queue;
 use crate::{
     error::Result,
     event::EventKind,
-    gate::{Operation, Tx, log},
+    gate::{Durability, Operation, Tx, log},
 };
 
-/// How many events become deliveries in one transaction at most, and how many deliveries: writers of messages wait for it.
-pub const PAGE: usize = 256;
-const ROWS: usize = 128;
+/// How many deliveries are made in one transaction at most, if an event does not make more: writers of messages wait for it.
+pub const ROWS: usize = 128;
 
 /// Makes deliveries of the next events of the log; whether there may be more.
 pub struct Dispatch {
@@ -28,7 +27,7 @@ impl Operation for Dispatch {
         let Some(since) = listening.iter().map(|webhook| webhook.since).min() else {
             return Ok(false);
         };
-        let page = (ROWS / listening.len()).clamp(1, PAGE);
+        let page = (ROWS / listening.len()).max(1);
         let events = log::read_placed(tx, place.max(since), page as u64).await?;
         let Some(last) = events.last() else {
             return Ok(false);
@@ -52,5 +51,10 @@ impl Operation for Dispatch {
         queue::insert_all(tx, &to_tell, self.now).await?;
         queue::set_dispatched(tx, last.place()).await?;
         Ok(events.len() == page)
+    }
+
+    /// Rows and place are lost together, and made again from the log.
+    fn durability(&self) -> Durability {
+        Durability::Process
     }
 }

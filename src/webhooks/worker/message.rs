@@ -8,7 +8,10 @@ use crate::{
     event::EventKind,
     id::IdKind,
     time,
-    webhooks::sign::{Secret, signature},
+    webhooks::{
+        seal::Seal,
+        sign::{Secret, signature},
+    },
 };
 
 /// A body and its headers.
@@ -27,7 +30,7 @@ impl Message {
         let Some(body) = body(inner, delivery, &taken.webhook).await? else {
             return Ok(None);
         };
-        let headers = headers(inner, delivery, taken, &body)?;
+        let headers = headers(delivery, taken, &body)?;
         Ok(Some(Self { body, headers }))
     }
 }
@@ -63,28 +66,10 @@ async fn body(inner: &Inner, delivery: &delivery::Model, webhook: &webhook::Mode
     String::from_utf8(body).map(Some).map_err(Error::internal)
 }
 
-fn headers(
-    inner: &Inner,
-    delivery: &delivery::Model,
-    taken: &Taken,
-    body: &str,
-) -> Result<[(&'static str, String); 4]> {
-    let (webhook, now) = (&taken.webhook, taken.time());
-    let context = webhook.id.as_bytes();
-    let open = |sealed: &[u8]| {
-        let text = inner.seal.open_sealed(context, sealed)?;
-        Secret::parse(&text).map_err(Error::internal)
-    };
-    let mut secrets = vec![open(&webhook.secret)?];
-    if let Some(old) = &webhook.old_secret
-        && webhook.old_secret_until.is_some_and(|until| until > now)
-    {
-        // One that cannot be opened, after the key was lost, does not keep the new one from being used.
-        secrets.extend(open(old).ok());
-    }
-    let secrets: Vec<&Secret> = secrets.iter().collect();
+fn headers(delivery: &delivery::Model, taken: &Taken, body: &str) -> Result<[(&'static str, String); 4]> {
+    let secrets: Vec<&Secret> = taken.secrets.as_ref().map_err(Error::clone)?.iter().collect();
     let id = IdKind::Event.encode(delivery.event_id);
-    let timestamp = now / time::SECOND;
+    let timestamp = taken.time() / time::SECOND;
     Ok([
         ("content-type", "application/json".to_owned()),
         (
@@ -94,4 +79,25 @@ fn headers(
         ("webhook-id", id),
         ("webhook-timestamp", timestamp.to_string()),
     ])
+}
+
+/// What a webhook's messages are signed with at a time (Unix milliseconds): the secret, and the one before if it still signs.
+///
+/// # Errors
+///
+/// A secret that cannot be opened.
+pub fn secrets(seal: &Seal, webhook: &webhook::Model, now: i64) -> Result<Vec<Secret>> {
+    let context = webhook.id.as_bytes();
+    let open = |sealed: &[u8]| {
+        let text = seal.open_sealed(context, sealed)?;
+        Secret::parse(&text).map_err(Error::internal)
+    };
+    let mut secrets = vec![open(&webhook.secret)?];
+    if let Some(old) = &webhook.old_secret
+        && webhook.old_secret_until.is_some_and(|until| until > now)
+    {
+        // One that cannot be opened, after the key was lost, does not keep the new one from being used.
+        secrets.extend(open(old).ok());
+    }
+    Ok(secrets)
 }

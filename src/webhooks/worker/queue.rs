@@ -1,6 +1,6 @@
 //! The SQL of deliveries on their way: the dispatcher's place, what is due, what is taken, and what came of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use entity::{delivery, webhook};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryResult};
@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     event::EventKind,
     gate::{
-        Permit, Rows, Tx, any_uuid,
+        Permit, Rows, Sql, Tx, any_uuid,
         log::{Placed, Position},
         sql, uuids,
     },
@@ -20,6 +20,8 @@ use crate::{
 
 /// How many deliveries of one webhook and subject are taken together at most.
 const CHAIN: i64 = 32;
+/// How many deliveries that are finished tell how a webhook is doing.
+const TELLING: i64 = 1_000;
 /// What nodes wait for one another by where they take deliveries, on Postgres. Any number that nothing else uses.
 const CLAIMING: i64 = 0x7765_6268_6f6f_6b73;
 
@@ -30,6 +32,8 @@ pub struct Work {
     pub to_dispatch: i32,
     /// Since when a delivery is due that nobody has taken; Unix milliseconds.
     pub due_since: Option<i64>,
+    /// Whether there are some that were taken for a time which is over: 0 or 1.
+    pub to_recover: i32,
 }
 
 /// Looks, without writing, whether there is anything to do.
@@ -42,9 +46,10 @@ pub async fn work(permit: &Permit, now: i64) -> Result<Work> {
     let text = format!(
         "SELECT CASE WHEN EXISTS (SELECT 1 FROM webhooks WHERE is_active)
                  AND EXISTS (SELECT 1 FROM dispatcher JOIN events ON {newer}) THEN 1 ELSE 0 END AS to_dispatch,
-             (SELECT MIN(next_attempt_at) FROM deliveries WHERE {DUE}) AS due_since"
+             (SELECT MIN(next_attempt_at) FROM deliveries WHERE {DUE}) AS due_since,
+             CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE {OVERDUE}) THEN 1 ELSE 0 END AS to_recover"
     );
-    let statement = sql(backend, &text, [now.into(), now.into()]);
+    let statement = sql(backend, &text, [now.into(), now.into(), now.into()]);
     let work = Work::find_by_statement(statement).one(permit.read()).await?;
     work.ok_or_else(|| Error::internal("a statement that gives one row gave none"))
 }
@@ -52,6 +57,8 @@ pub async fn work(permit: &Permit, now: i64) -> Result<Work> {
 /// That a delivery is due and nobody has taken it. Its parameters: now, now.
 const DUE: &str = "status = 'pending' AND NOT is_held AND next_attempt_at <= ?
     AND (lease_until IS NULL OR lease_until <= ?)";
+/// That a delivery was taken for a time which is over. Its parameter: now.
+const OVERDUE: &str = "status = 'pending' AND lease IS NOT NULL AND lease_until <= ?";
 
 /// How far the log has been made into deliveries; none where another node is at it.
 pub async fn dispatched(tx: &Tx<'_>) -> Result<Option<Position>> {
@@ -200,11 +207,12 @@ pub async fn due(permit: &Permit, now: i64) -> Result<Vec<Due>> {
     Ok(due.all(permit.read()).await?)
 }
 
-/// To which hosts deliveries are on their way, from any node, and how many to each.
+/// To which hosts deliveries are on their way, from any node, and how many to each: one for each lease.
 pub async fn on_their_way(db: &impl ConnectionTrait, now: i64) -> Result<HashMap<String, usize>> {
-    // Of those that were taken together the one that is being sent is not held.
-    let text = "SELECT w.host, COUNT(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
-         WHERE d.status = 'pending' AND NOT d.is_held AND d.lease_until > ? GROUP BY w.host";
+    let text = "SELECT w.host, COUNT(*)
+         FROM (SELECT DISTINCT lease_until, lease, webhook_id FROM deliveries
+             WHERE status = 'pending' AND lease IS NOT NULL AND lease_until > ?) taken
+         JOIN webhooks w ON w.id = taken.webhook_id GROUP BY w.host";
     let rows = db
         .query_all_raw(sql(db.get_database_backend(), text, [now.into()]))
         .await?;
@@ -223,30 +231,35 @@ pub async fn take_turns(tx: &Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Takes deliveries of webhooks that are held, if they are still due, and with each what waits behind it in its subject,
-/// for `lease`, until it runs out.
-pub async fn claim(tx: &Tx<'_>, heads: &[Uuid], lease: Uuid, until: i64, now: i64) -> Result<Vec<delivery::Model>> {
+/// Takes deliveries of webhooks that are held, if they are still due, each for the lease beside it, which runs out at
+/// `until`; and with each what waits behind it in its subject.
+pub async fn claim(tx: &Tx<'_>, heads: &[(Uuid, Uuid)], until: i64, now: i64) -> Result<Vec<delivery::Model>> {
     let backend = tx.backend();
     let all = match backend {
         DbBackend::Postgres => "d.*",
         _ => "*",
     };
+    let mut rows = Rows::new(backend);
+    for (head, lease) in heads {
+        rows.push([(*head).into(), (*lease).into()]);
+    }
     // One that was tried three times holds nothing back, and so has nothing behind it.
     let text = format!(
-        "UPDATE deliveries AS d SET lease = ?, lease_until = ?
-         FROM (SELECT n, webhook_id, subject_id, seq,
+        "UPDATE deliveries AS d SET lease = h.taken, lease_until = ?
+         FROM (SELECT n, webhook_id, subject_id, seq, {} AS taken,
                  CASE WHEN attempts < {HOLDS_BACK} THEN seq + {CHAIN} ELSE seq + 1 END AS upto
-             FROM deliveries WHERE {} AND {DUE}) h
+             FROM {} JOIN deliveries ON deliveries.id = {} WHERE {DUE}) h
          WHERE d.webhook_id = h.webhook_id AND d.subject_id = h.subject_id AND d.seq >= h.seq AND d.seq < h.upto
              AND d.status = 'pending' AND d.next_attempt_at <= ? AND (d.lease_until IS NULL OR d.lease_until <= ?)
              AND (d.is_held OR d.n = h.n)
          RETURNING {all}",
-        any_uuid(backend, "id")
+        rows.uuid(1),
+        rows.from(),
+        rows.uuid(0)
     );
     let values = [
-        lease.into(),
         until.into(),
-        uuids(backend, heads),
+        rows.into_value(),
         now.into(),
         now.into(),
         now.into(),
@@ -264,6 +277,25 @@ pub async fn release(tx: &Tx<'_>, lease: Uuid, ids: &[Uuid]) -> Result<()> {
     );
     tx.execute(&text, [lease.into(), uuids(tx.backend(), ids)]).await?;
     Ok(())
+}
+
+/// Takes from whoever has them what they took for a time that is over; the webhooks and subjects of these.
+pub async fn recover(tx: &Tx<'_>, now: i64) -> Result<HashSet<(Uuid, Uuid)>> {
+    if tx.backend() == DbBackend::Postgres {
+        let text = format!("SELECT DISTINCT webhook_id FROM deliveries WHERE {OVERDUE}");
+        let rows = tx.query_all_raw(sql(tx.backend(), &text, [now.into()])).await?;
+        let webhooks: Vec<Uuid> = rows
+            .iter()
+            .map(|row| row.try_get_by_index(0))
+            .collect::<Result<_, DbErr>>()?;
+        hold_all(tx, &webhooks).await?;
+    }
+    let text = format!(
+        "UPDATE deliveries SET lease = NULL, lease_until = NULL WHERE {OVERDUE} RETURNING webhook_id, subject_id"
+    );
+    let rows = tx.query_all_raw(sql(tx.backend(), &text, [now.into()])).await?;
+    let subject = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    Ok(rows.iter().map(subject).collect::<Result<_, DbErr>>()?)
 }
 
 /// The webhooks of these ids.
@@ -290,10 +322,18 @@ pub async fn hold_all(tx: &Tx<'_>, ids: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-/// Records attempts; which of them. Those whose lease was lost are not: whoever has it now records theirs.
-pub async fn record(tx: &Tx<'_>, all: &[&Sent]) -> Result<HashSet<Uuid>> {
+/// What attempts add to what is known of a webhook: how many of its deliveries they ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ended {
+    pub delivered: i64,
+    pub failed: i64,
+}
+
+/// Records attempts, and what they ended of webhooks. Of each attempt that was recorded: by which lease the one is taken that
+/// comes first in its subject now. Those whose lease was lost are not recorded: whoever has it now records theirs.
+pub async fn record(tx: &Tx<'_>, all: &[&Sent], ended: &BTreeMap<Uuid, Ended>) -> Result<HashMap<Uuid, Option<Uuid>>> {
     if all.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
     let mut rows = Rows::new(tx.backend());
     for sent in all {
@@ -311,12 +351,15 @@ pub async fn record(tx: &Tx<'_>, all: &[&Sent]) -> Result<HashSet<Uuid>> {
         ]);
     }
     let text = format!(
-        "UPDATE deliveries AS d SET status = r.status, attempts = d.attempts + 1, next_attempt_at = r.next_attempt_at,
-             lease = NULL, lease_until = NULL, body = COALESCE(r.body, d.body), response_status = r.response_status,
-             response_body = r.response_body, error = r.error, done_at = r.done_at
+        "UPDATE deliveries SET status = r.status, attempts = attempts + 1, next_attempt_at = r.next_attempt_at,
+             lease = NULL, lease_until = NULL, is_held = FALSE, body = COALESCE(r.body, deliveries.body),
+             response_status = r.response_status, response_body = r.response_body, error = r.error, done_at = r.done_at
          FROM (SELECT {} AS delivery, {} AS holder, {} AS status, {} AS next_attempt_at, {} AS body, {} AS response_status,
              {} AS response_body, {} AS error, {} AS done_at FROM {}) r
-         WHERE d.id = r.delivery AND d.lease = r.holder AND d.status = 'pending' RETURNING id",
+         WHERE deliveries.id = r.delivery AND deliveries.lease = r.holder AND deliveries.status = 'pending'
+         RETURNING id, (SELECT e.lease FROM deliveries e WHERE e.webhook_id = deliveries.webhook_id
+             AND e.subject_id = deliveries.subject_id AND e.status = 'pending' AND e.attempts < {HOLDS_BACK}
+             AND e.id <> deliveries.id ORDER BY e.seq LIMIT 1)",
         rows.uuid(0),
         rows.uuid(1),
         rows.text(2),
@@ -328,7 +371,31 @@ pub async fn record(tx: &Tx<'_>, all: &[&Sent]) -> Result<HashSet<Uuid>> {
         rows.int(8),
         rows.from()
     );
-    ids(tx, &text, rows).await
+    let first = Sql::new(text, [rows.into_value()]);
+    let found = tx.query_then(first, vec![count(tx.backend(), ended)]).await?;
+    let first = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    Ok(found.iter().map(first).collect::<Result<_, DbErr>>()?)
+}
+
+/// Adds to what is counted of webhooks. Of those that are far back half is forgotten, so that the last ones tell most.
+fn count(backend: DbBackend, ended: &BTreeMap<Uuid, Ended>) -> Sql {
+    let mut rows = Rows::new(backend);
+    for (webhook, ended) in ended {
+        rows.push([(*webhook).into(), ended.delivered.into(), ended.failed.into()]);
+    }
+    let kept = |count: &str| format!("CASE WHEN delivered + failed < {TELLING} THEN {count} ELSE {count} / 2 END");
+    let text = format!(
+        "UPDATE webhooks SET delivered = {} + r.more_delivered, failed = {} + r.more_failed,
+             failing_since = CASE WHEN r.more_delivered > 0 THEN NULL ELSE failing_since END
+         FROM (SELECT {} AS webhook, {} AS more_delivered, {} AS more_failed FROM {}) r WHERE id = r.webhook",
+        kept("delivered"),
+        kept("failed"),
+        rows.uuid(0),
+        rows.int(1),
+        rows.int(2),
+        rows.from()
+    );
+    Sql::new(text, [rows.into_value()])
 }
 
 /// Drops deliveries whose owner may not see the event any more, by id and lease: as if they had never been, or given up
@@ -350,7 +417,7 @@ pub async fn drop_unseen(tx: &Tx<'_>, id: Uuid, lease: Uuid, now: i64) -> Result
 }
 
 /// Frees what nothing holds back any more in these subjects of webhooks: all up to the first that was tried less than three
-/// times. Which of them are taken already, and by whom.
+/// times, or all if there is none. Which of them are taken already, and by which lease.
 pub async fn free(tx: &Tx<'_>, subjects: &HashSet<(Uuid, Uuid)>) -> Result<HashSet<(Uuid, Uuid)>> {
     if subjects.is_empty() {
         return Ok(HashSet::new());
@@ -363,11 +430,12 @@ pub async fn free(tx: &Tx<'_>, subjects: &HashSet<(Uuid, Uuid)>) -> Result<HashS
     let text = format!(
         "UPDATE deliveries AS d SET is_held = FALSE
          FROM (SELECT {webhook} AS webhook_id, {subject} AS subject_id,
-             (SELECT e.seq FROM deliveries e WHERE e.webhook_id = {webhook} AND e.subject_id = {subject}
-                 AND e.status = 'pending' AND e.attempts < {HOLDS_BACK} ORDER BY e.seq LIMIT 1) AS upto FROM {}) r
+             COALESCE((SELECT e.seq FROM deliveries e WHERE e.webhook_id = {webhook} AND e.subject_id = {subject}
+                 AND e.status = 'pending' AND e.attempts < {HOLDS_BACK} ORDER BY e.seq LIMIT 1), {}) AS upto FROM {}) r
          WHERE d.webhook_id = r.webhook_id AND d.subject_id = r.subject_id AND d.status = 'pending' AND d.seq <= r.upto
              AND d.is_held
          RETURNING id, lease",
+        i64::MAX,
         rows.from()
     );
     let freed = tx.query_all_raw(sql(tx.backend(), &text, [rows.into_value()])).await?;
@@ -378,22 +446,6 @@ pub async fn free(tx: &Tx<'_>, subjects: &HashSet<(Uuid, Uuid)>) -> Result<HashS
         }
     }
     Ok(taken)
-}
-
-async fn ids(tx: &Tx<'_>, text: &str, rows: Rows) -> Result<HashSet<Uuid>> {
-    let found = tx.query_all_raw(sql(tx.backend(), text, [rows.into_value()])).await?;
-    let id = |row: &QueryResult| row.try_get_by_index(0);
-    Ok(found.iter().map(id).collect::<Result<_, DbErr>>()?)
-}
-
-/// Notes that webhooks have answered.
-pub async fn succeeded(tx: &Tx<'_>, webhooks: &[Uuid]) -> Result<()> {
-    let text = format!(
-        "UPDATE webhooks SET failing_since = NULL WHERE {} AND failing_since IS NOT NULL",
-        any_uuid(tx.backend(), "id")
-    );
-    tx.execute(&text, [uuids(tx.backend(), webhooks)]).await?;
-    Ok(())
 }
 
 /// Notes that a webhook has failed; since when it has done nothing else.

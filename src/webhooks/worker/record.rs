@@ -1,15 +1,15 @@
 //! What came of attempts, and what that means for their webhooks. Those that end together are written together.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use entity::delivery;
 use uuid::Uuid;
 
-use super::queue;
+use super::queue::{self, Ended};
 use crate::{
     error::Result,
     event::EventKind,
-    gate::{Part, Tx},
+    gate::{Durability, Part, Tx},
     webhooks::{
         DeliveryStatus,
         outgoing::Answered,
@@ -122,28 +122,47 @@ impl Part for Record {
         let webhooks: BTreeSet<Uuid> = parts.iter().map(|record| record.webhook).collect();
         queue::hold_all(tx, &webhooks.into_iter().collect::<Vec<_>>()).await?;
         let sent: Vec<&Sent> = parts.iter().filter_map(|record| record.sent()).collect();
-        let recorded = queue::record(tx, &sent).await?;
-        // One that is deactivated has nothing to send any more.
-        judge(tx, parts, &recorded).await?;
-        let mut out_of_the_way = HashSet::new();
+        let ended = ended(parts);
+        let recorded = queue::record(tx, &sent, &ended).await?;
+        let deactivated = judge(tx, parts, &recorded, &ended).await?;
+        let mut next_is_ours = HashSet::new();
+        let mut to_free = HashSet::new();
         for record in parts {
-            let goes = match &record.what {
+            match &record.what {
                 What::Unseen { delivery, lease, at } => {
                     queue::drop_unseen(tx, *delivery, *lease, *at).await?;
-                    true
+                    to_free.insert((record.webhook, record.subject));
                 }
-                What::Sent(sent) => {
-                    recorded.contains(&sent.delivery)
-                        && (sent.status != DeliveryStatus::Pending || sent.attempts >= HOLDS_BACK)
-                }
-            };
-            if goes {
-                out_of_the_way.insert((record.webhook, record.subject));
+                What::Sent(sent) => match recorded.get(&sent.delivery) {
+                    Some(_) if sent.holds_back() => {}
+                    Some(first) if *first == Some(sent.lease) => next_is_ours.extend(record.next),
+                    Some(_) => {
+                        to_free.insert((record.webhook, record.subject));
+                    }
+                    None => {}
+                },
             }
         }
-        let taken = queue::free(tx, &out_of_the_way).await?;
-        let goes_on = |record: &&Self| record.next.is_some_and(|next| taken.contains(&(next, record.lease())));
+        let freed = queue::free(tx, &to_free).await?;
+        let goes_on = |record: &&Self| {
+            record.next.is_some_and(|next| {
+                !deactivated.contains(&record.webhook)
+                    && (next_is_ours.contains(&next) || freed.contains(&(next, record.lease())))
+            })
+        };
         Ok(parts.iter().map(goes_on).map(Ok).collect())
+    }
+
+    /// What is lost of it is sent again.
+    fn durability(&self) -> Durability {
+        Durability::Process
+    }
+}
+
+impl Sent {
+    /// Whether what comes after it in its subject has to wait for another attempt.
+    fn holds_back(&self) -> bool {
+        self.status == DeliveryStatus::Pending && self.attempts < HOLDS_BACK
     }
 }
 
@@ -156,35 +175,56 @@ impl Record {
     }
 }
 
-/// What the attempts that were recorded mean for their webhooks.
-async fn judge(tx: &Tx<'_>, parts: &[&Record], recorded: &HashSet<Uuid>) -> Result<()> {
-    let mut webhooks: BTreeMap<Uuid, Vec<&Sent>> = BTreeMap::new();
+/// Of how many deliveries the attempts were the last, by webhook.
+fn ended(parts: &[&Record]) -> BTreeMap<Uuid, Ended> {
+    let mut ended: BTreeMap<Uuid, Ended> = BTreeMap::new();
+    for record in parts {
+        match record.sent().map(|sent| sent.status) {
+            Some(DeliveryStatus::Delivered) => ended.entry(record.webhook).or_default().delivered += 1,
+            Some(DeliveryStatus::Failed) => ended.entry(record.webhook).or_default().failed += 1,
+            Some(DeliveryStatus::Pending) | None => {}
+        }
+    }
+    ended
+}
+
+/// What failures that were recorded mean for their webhooks, unless these took something else; which of them are deactivated.
+async fn judge(
+    tx: &Tx<'_>,
+    parts: &[&Record],
+    recorded: &HashMap<Uuid, Option<Uuid>>,
+    ended: &BTreeMap<Uuid, Ended>,
+) -> Result<BTreeSet<Uuid>> {
+    let mut failed: BTreeMap<Uuid, Vec<&Sent>> = BTreeMap::new();
     for record in parts {
         match record.sent() {
-            Some(sent) if recorded.contains(&sent.delivery) => webhooks.entry(record.webhook).or_default().push(sent),
-            Some(_) => tracing::info!("a delivery was taken over before its attempt was recorded"),
-            None => {}
+            Some(sent) if !recorded.contains_key(&sent.delivery) => {
+                tracing::info!("a delivery was taken over before its attempt was recorded");
+            }
+            Some(sent) if sent.status != DeliveryStatus::Delivered => {
+                failed.entry(record.webhook).or_default().push(sent);
+            }
+            _ => {}
         }
     }
-    let (good, bad): (BTreeMap<_, _>, BTreeMap<_, _>) = webhooks
-        .into_iter()
-        .partition(|(_, all)| all.iter().any(|sent| sent.status == DeliveryStatus::Delivered));
-    if !good.is_empty() {
-        queue::succeeded(tx, &good.keys().copied().collect::<Vec<_>>()).await?;
-    }
-    for (webhook, all) in bad.iter().chain(&good) {
+    let mut deactivated = BTreeSet::new();
+    for (webhook, all) in failed {
         if all.iter().any(|sent| sent.response_status == Some(410)) {
-            queue::deactivate(tx, *webhook, "the receiver answered 410: it is gone").await?;
+            queue::deactivate(tx, webhook, "the receiver answered 410: it is gone").await?;
+            deactivated.insert(webhook);
+            continue;
         }
-    }
-    for (webhook, all) in bad {
+        if ended.get(&webhook).is_some_and(|ended| ended.delivered > 0) {
+            continue;
+        }
         let Some(last) = all.iter().filter(|sent| sent.is_sent).map(|sent| sent.at).max() else {
             continue;
         };
         let since = queue::failing_since(tx, webhook, last).await?;
         if since.is_some_and(|since| schedule::is_given_up(last, since)) {
             queue::deactivate(tx, webhook, "nothing but failures for five days").await?;
+            deactivated.insert(webhook);
         }
     }
-    Ok(())
+    Ok(deactivated)
 }

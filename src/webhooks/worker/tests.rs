@@ -349,6 +349,28 @@ async fn one_success_ends_the_failing() {
 }
 
 #[tokio::test]
+async fn the_last_thousand_deliveries_tell_how_a_webhook_is_doing() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|_, _| Answer::Status(204)).await;
+    let webhook = stage.webhook(receiver.url("a")).await.id;
+    let permit = stage.permit().await;
+    let counted = async |answer: u16| {
+        receiver.answer(move |_, _| Answer::Status(answer));
+        webhooks::ping(&permit, webhook).await.unwrap();
+        assert_eq!(stage.worker.run_once(time::now()).await.unwrap(), 1);
+        let webhook = stage.state_of(webhook).await;
+        (webhook.delivered, webhook.failed)
+    };
+    assert_eq!(counted(204).await, (1, 0));
+    assert_eq!(counted(500).await, (1, 1));
+    stage
+        .write("UPDATE webhooks SET delivered = 801, failed = 198", vec![])
+        .await;
+    assert_eq!(counted(500).await, (801, 199));
+    assert_eq!(counted(204).await, (401, 99), "half of what was long ago is forgotten");
+}
+
+#[tokio::test]
 async fn what_is_gone_or_switched_off_is_told_no_more() {
     let stage = Stage::new().await;
     let receiver = Receiver::start(|seen, _| Answer::Status(if seen.name == "gone" { 410 } else { 204 })).await;
@@ -452,13 +474,14 @@ async fn what_took_too_long_to_make_is_not_sent_but_given_back() {
     webhooks::ping(&permit, webhook.id).await.unwrap();
     let (lease, now) = (Uuid::new_v4(), time::now());
     let due = claim::due(&permit, now, 1).await.unwrap();
-    let mut chains = permit.write(Claim { lease, now, due }).await.unwrap();
-    let taken = Taken {
-        webhook: Arc::new(webhook),
-        lease,
+    let claim = Claim {
         now,
-        at: Instant::now() - SENT_WITHIN - Duration::from_millis(1),
+        due,
+        leases: vec![lease],
     };
+    let mut chains = permit.write(claim).await.unwrap();
+    let long_ago = Instant::now() - SENT_WITHIN - Duration::from_millis(1);
+    let taken = Taken::new(&stage.worker.0, Arc::new(webhook), lease, now, long_ago);
     stage.worker.deliver(chains.remove(0), &taken).await.unwrap();
     let row = stage.one().await;
     assert_eq!((row.lease, row.attempts, row.status.as_str()), (None, 0, "pending"));
@@ -513,7 +536,7 @@ async fn a_host_gets_no_more_at_once_from_many_nodes_than_from_one() {
     }
     let now = time::now();
     let claim = |due: &[queue::Due], now| Claim {
-        lease: Uuid::new_v4(),
+        leases: due.iter().map(|_| Uuid::new_v4()).collect(),
         now,
         due: due.to_vec(),
     };
@@ -600,6 +623,63 @@ async fn a_node_that_ends_leaves_what_it_has_not_begun_to_others() {
 }
 
 #[tokio::test]
+async fn what_a_node_that_died_had_still_to_send_is_sent_in_order_when_its_lease_runs_out() {
+    let stage = Stage::new().await;
+    // The second waits for longer than its node lives.
+    let receiver = Receiver::start(|_, before| match before {
+        1 => Answer::Crowd(usize::MAX, 204),
+        _ => Answer::Status(204),
+    })
+    .await;
+    let webhook = stage.webhook(receiver.url("a")).await.id;
+    let (lobby, attic) = (stage.room("lobby").await, stage.room("attic").await);
+    for content in ["one", "two", "three", "four"] {
+        stage.say(&lobby, content).await;
+    }
+    let (now, node) = (time::now(), stage.other_worker());
+    let node = tokio::spawn(async move { node.run_once(now).await });
+    receiver.was_sent(2).await;
+    node.abort();
+    let health = store::health(&stage.permit().await, &[webhook]).await.unwrap();
+    assert_eq!(
+        (health[&webhook].pending, health[&webhook].next_attempt_at),
+        (3, Some(now))
+    );
+
+    let other = stage.other_worker();
+    stage.say(&attic, "elsewhere").await;
+    assert_eq!(other.run_once(now + LEASE - 1).await.unwrap(), 1);
+    assert_eq!(other.run_once(now + LEASE).await.unwrap(), 3);
+    assert_eq!(receiver.contents(), ["one", "two", "elsewhere", "two", "three", "four"]);
+    assert_eq!(
+        queue::work(&stage.worker.0.permit, i64::MAX).await.unwrap().to_recover,
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_was_tried_three_times_waits_for_what_is_sent_again_and_then_goes_on() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|seen, _| Answer::Status(if seen.content == "two" { 500 } else { 204 })).await;
+    stage.webhook(receiver.url("a")).await;
+    let lobby = stage.room("lobby").await;
+    stage.say(&lobby, "one").await;
+    stage.say(&lobby, "two").await;
+    let mut now = time::now();
+    for _ in 0..3 {
+        stage.worker.run_once(now).await.unwrap();
+        now += HOUR;
+    }
+    let rows = stage.deliveries().await;
+    assert_eq!((rows[1].attempts, rows[1].is_held), (3, false));
+    webhooks::redeliver(&stage.permit().await, rows[0].id).await.unwrap();
+    assert!(stage.deliveries().await[1].is_held);
+    receiver.answer(|_, _| Answer::Status(204));
+    assert_eq!(stage.worker.run_once(now).await.unwrap(), 2);
+    assert_eq!(receiver.contents(), ["one", "two", "two", "two", "one", "two"]);
+}
+
+#[tokio::test]
 async fn what_is_sent_again_goes_before_what_waits_in_its_subject() {
     let stage = Stage::new().await;
     let receiver = Receiver::start(|_, before| Answer::Status(if before == 1 { 500 } else { 204 })).await;
@@ -621,7 +701,7 @@ async fn what_is_sent_again_goes_before_what_waits_in_its_subject() {
     assert_eq!(held().await, [false, true, true]);
     stage.worker.run_once(now + HOUR).await.unwrap();
     assert_eq!(receiver.contents()[2..], ["one", "two", "three"]);
-    assert_eq!(held().await, [false; 3]);
+    assert!(stage.deliveries().await.iter().all(|row| row.status == "delivered"));
 }
 
 #[tokio::test]
@@ -713,7 +793,7 @@ async fn more_events_than_a_page_go_to_each_webhook_once() {
         stage.room("attic").await,
         stage.room("cellar").await,
     ];
-    let all = dispatch::PAGE + 44;
+    let all = 2 * dispatch::ROWS + 44;
     for message in 0..all {
         stage.say(&rooms[message % rooms.len()], &format!("{message:03}")).await;
     }
@@ -733,6 +813,24 @@ async fn more_events_than_a_page_go_to_each_webhook_once() {
     for ((_, room), messages) in told {
         assert!(messages.into_iter().eq((room..all).step_by(rooms.len())));
     }
+}
+
+#[tokio::test]
+async fn a_node_that_starts_far_behind_works_off_all_of_it() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start(|_, _| Answer::Status(204)).await;
+    stage.webhook(receiver.url("a")).await;
+    let lobby = stage.room("lobby").await;
+    let all: Vec<String> = (0..3 * dispatch::ROWS).map(|message| message.to_string()).collect();
+    for content in &all {
+        stage.say(&lobby, content).await;
+    }
+    let draining = CancellationToken::new();
+    let running = tokio::spawn(stage.worker.clone().run(draining.clone()));
+    receiver.was_sent(all.len()).await;
+    draining.cancel();
+    running.await.unwrap();
+    assert_eq!(receiver.contents(), all);
 }
 
 #[tokio::test]
