@@ -314,40 +314,48 @@ async fn write_together(connection: DatabaseConnection, mut queue: mpsc::Receive
     let mut jobs = Vec::with_capacity(BATCH);
     let mut disk = Disk::default();
     loop {
-        match disk.due() {
-            None if queue.recv_many(&mut jobs, BATCH).await == 0 => return,
-            None => {}
+        if disk.due().is_some_and(|due| due <= Instant::now()) {
+            disk.reach(&connection).await;
+        }
+        let arrived = match disk.due() {
+            None => queue.recv_many(&mut jobs, BATCH).await,
             Some(due) => match timeout_at(due, queue.recv_many(&mut jobs, BATCH)).await {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(_) => {
-                    disk.reach(&connection).await;
-                    continue;
-                }
+                Ok(arrived) => arrived,
+                Err(_) => continue,
             },
-        }
-        let (committed, happened) = match write_batch(&connection, &mut jobs, &mut disk).await {
-            Ok(happened) => (Ok(()), happened),
-            Err(error) => (Err(error), Vec::new()),
         };
-        if !happened.is_empty() {
-            (after.0)(&happened);
+        if arrived == 0 {
+            return;
         }
-        for job in jobs.drain(..) {
-            job.answer(&committed);
+        // What somebody was promised goes first, and does not wait for the rest.
+        for durability in [Durability::Disk, Durability::Process] {
+            let mut batch: Vec<_> = jobs.extract_if(.., |job| job.durability() == durability).collect();
+            if batch.is_empty() {
+                continue;
+            }
+            let (committed, happened) = match write_batch(&connection, &mut batch, durability, &mut disk).await {
+                Ok(happened) => (Ok(()), happened),
+                Err(error) => (Err(error), Vec::new()),
+            };
+            if !happened.is_empty() {
+                (after.0)(&happened);
+            }
+            for job in batch {
+                job.answer(&committed);
+            }
         }
     }
 }
 
 /// Runs the jobs in one transaction. First without savepoints, which cost two statements a job; if one fails, all is
-/// rolled back and run again with them, so that only what failed is undone. The most durable of them decides for all.
+/// rolled back and run again with them, so that only what failed is undone.
 async fn write_batch(
     connection: &DatabaseConnection,
     jobs: &mut [Box<dyn Job>],
+    durability: Durability,
     disk: &mut Disk,
 ) -> Result<Vec<Happened>> {
-    let most = jobs.iter().map(|job| job.durability()).max();
-    disk.set(connection, most.unwrap_or(Durability::Disk)).await?;
+    disk.set(connection, durability).await?;
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..Default::default()
@@ -366,6 +374,7 @@ async fn write_batch(
     }
     if !failed {
         transaction.commit().await?;
+        disk.committed(&happened);
         return Ok(happened);
     }
     transaction.rollback().await?;
@@ -386,15 +395,27 @@ async fn write_batch(
         transaction.execute_unprepared("RELEASE job").await?;
     }
     transaction.commit().await?;
+    disk.committed(&happened);
     Ok(happened)
 }
 
 /// What of SQLite's log is on disk. What did not wait for the disk gets there with the next commit that does: they are in
 /// one file.
-#[derive(Default)]
 struct Disk {
-    /// Since when commits do not wait.
+    /// What commits are set to.
+    durability: Durability,
+    /// When the first one was that may not be on disk.
     behind_since: Option<Instant>,
+}
+
+impl Default for Disk {
+    /// As connections are opened.
+    fn default() -> Self {
+        Self {
+            durability: Durability::Disk,
+            behind_since: None,
+        }
+    }
 }
 
 impl Disk {
@@ -403,34 +424,46 @@ impl Disk {
         self.behind_since.map(|since| since + ON_DISK_WITHIN)
     }
 
-    /// Has the next commit wait for the disk if it has to, or if one before has not for long enough.
-    async fn set(&mut self, connection: &DatabaseConnection, wanted: Durability) -> Result<()> {
-        let waits = wanted == Durability::Disk || self.due().is_some_and(|due| due <= Instant::now());
-        match (waits, self.behind_since) {
-            (true, Some(_)) => {
-                connection.execute_unprepared("PRAGMA synchronous = FULL").await?;
-                self.behind_since = None;
-            }
-            (false, None) => {
-                connection.execute_unprepared("PRAGMA synchronous = NORMAL").await?;
-                self.behind_since = Some(Instant::now());
-            }
-            _ => {}
+    /// Has commits wait for the disk from now on, or not.
+    async fn set(&mut self, connection: &DatabaseConnection, durability: Durability) -> Result<()> {
+        if self.durability != durability {
+            let text = match durability {
+                Durability::Disk => "PRAGMA synchronous = FULL",
+                Durability::Process => "PRAGMA synchronous = NORMAL",
+            };
+            connection.execute_unprepared(text).await?;
+            self.durability = durability;
         }
         Ok(())
     }
 
-    /// Brings all that was written to disk, since nothing else comes that would.
+    fn committed(&mut self, happened: &[Happened]) {
+        match self.durability {
+            // One that has written nothing has not waited either.
+            Durability::Disk if happened.is_empty() => {}
+            Durability::Disk => self.behind_since = None,
+            Durability::Process => {
+                self.behind_since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Brings all that was written to disk.
     async fn reach(&mut self, connection: &DatabaseConnection) {
-        // A commit that changes nothing: nobody uses this number. It waits for the disk, and for what is there before it.
-        let text = "PRAGMA synchronous = FULL; PRAGMA user_version = 0";
-        match connection.execute_unprepared(text).await {
-            Ok(_) => self.behind_since = None,
+        match self.commit_nothing(connection).await {
+            Ok(()) => self.behind_since = None,
             Err(error) => {
-                tracing::warn!(%error, "what was written is not on disk yet");
+                tracing::warn!(?error, "what was written is not on disk yet");
                 self.behind_since = Some(Instant::now());
             }
         }
+    }
+
+    /// Waits for the disk, and so for what is in the log already. Nobody uses the number that it sets to what it is.
+    async fn commit_nothing(&mut self, connection: &DatabaseConnection) -> Result<()> {
+        self.set(connection, Durability::Disk).await?;
+        connection.execute_unprepared("PRAGMA user_version = 0").await?;
+        Ok(())
     }
 }
 
@@ -506,24 +539,26 @@ mod tests {
         let mut disk = Disk::default();
         disk.set(connection, Durability::Process).await.unwrap();
         assert!(!waits_for_the_disk(connection).await);
+        disk.committed(&[]);
         let since = disk.behind_since.expect("a commit did not wait");
-        disk.set(connection, Durability::Process).await.unwrap();
+        disk.committed(&[]);
         assert_eq!(disk.behind_since, Some(since), "the first one counts");
+
         disk.set(connection, Durability::Disk).await.unwrap();
         assert!(waits_for_the_disk(connection).await);
+        disk.committed(&[]);
+        assert_eq!(disk.behind_since, Some(since), "nothing was written");
+        let (_, event) = log::append(connection, 1, "test", Uuid::nil(), None, Uuid::nil())
+            .await
+            .unwrap();
+        disk.committed(&[event]);
         assert_eq!(disk.due(), None);
 
-        // As it is when nothing else was written for long enough.
         disk.set(connection, Durability::Process).await.unwrap();
+        disk.committed(&[]);
         disk.reach(connection).await;
         assert!(waits_for_the_disk(connection).await);
         assert_eq!(disk.due(), None);
-
-        // As it is when all that was written did not wait.
-        disk.set(connection, Durability::Process).await.unwrap();
-        disk.behind_since = Some(Instant::now() - ON_DISK_WITHIN);
-        disk.set(connection, Durability::Process).await.unwrap();
-        assert!(waits_for_the_disk(connection).await);
         db.close().await.unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
     }
