@@ -179,7 +179,7 @@ impl Permit {
         self.0.gate.reader()
     }
 
-    /// Runs an operation; it is on disk when this answers.
+    /// Runs an operation; it is as [durable](super::Durability) as it asks for when this answers.
     ///
     /// # Errors
     ///

@@ -48,7 +48,7 @@ pub struct Together<P: Part>(Arc<Mutex<HashMap<Uuid, VecDeque<Waiting<P>>>>>);
 pub struct Answer<T>(oneshot::Receiver<Result<T>>);
 
 impl<T> Answer<T> {
-    /// Waits until it is on disk, or refused; once. Cancel safe.
+    /// Waits until it is written, or refused; once. Cancel safe.
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ impl<P: Part> Clone for Together<P> {
 }
 
 impl<P: Part> Together<P> {
-    /// Writes a part, with whatever else waits for this subject; it is on disk when this answers. Once, if the permit is
-    /// for an idempotency key.
+    /// Writes a part, with whatever else waits for this subject; it is as durable as it asks for when this answers. Once, if
+    /// the permit is for an idempotency key.
     ///
     /// # Errors
     ///

@@ -45,8 +45,8 @@ pub trait Operation: Send + Sync + 'static {
 /// What an operation outlives once it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// The end of the program, however it ends. On SQLite a loss of power undoes it within [`ON_DISK_WITHIN`], and whatever
-    /// was written after it; Postgres makes no difference. For what can be done again.
+    /// The end of the program, however it ends. On SQLite a loss of power within 100 ms undoes it; Postgres makes no
+    /// difference. For what can be done again.
     Process,
     /// A loss of power.
     Disk,
