@@ -10,7 +10,7 @@ pub struct Migration;
 
 const CHANGES: &[&str] = &[
     "DROP INDEX deliveries_on_their_way",
-    "CREATE INDEX taken_deliveries ON deliveries (lease_until, lease, webhook_id)
+    "CREATE INDEX taken_deliveries ON deliveries (lease_until, lease, webhook_id, status)
          WHERE status = 'pending' AND lease IS NOT NULL",
     "ALTER TABLE webhooks ADD COLUMN delivered $int NOT NULL DEFAULT 0",
     "ALTER TABLE webhooks ADD COLUMN failed $int NOT NULL DEFAULT 0",
