@@ -90,7 +90,8 @@ pub struct Health {
 /// How webhooks are doing. Each number is by an index of its own, however many deliveries there are.
 pub async fn health(permit: &Permit, webhooks: &[Uuid]) -> Result<HashMap<Uuid, Health>> {
     let backend = permit.gate().backend();
-    // Those that are held wait for others, except where they are taken together with these.
+    // Those that are held wait for others, except where they are taken together with these. What is taken is little, and
+    // found by when that ends; by its webhook all that waits would be looked through.
     let text = format!(
         "SELECT w.id AS webhook_id,
              (SELECT COUNT(*) FROM deliveries WHERE webhook_id = w.id AND status = 'pending') AS pending,
@@ -98,7 +99,8 @@ pub async fn health(permit: &Permit, webhooks: &[Uuid]) -> Result<HashMap<Uuid, 
                  SELECT MIN(next_attempt_at) AS at FROM deliveries
                      WHERE webhook_id = w.id AND status = 'pending' AND NOT is_held
                  UNION ALL SELECT MIN(next_attempt_at) FROM deliveries
-                     WHERE webhook_id = w.id AND status = 'pending' AND lease IS NOT NULL) next) AS next_attempt_at,
+                     WHERE lease_until > 0 AND status = 'pending' AND lease IS NOT NULL
+                         AND COALESCE(webhook_id, NULL) = w.id) next) AS next_attempt_at,
              (SELECT error FROM deliveries WHERE webhook_id = w.id AND error IS NOT NULL ORDER BY n DESC LIMIT 1)
                  AS last_error
          FROM webhooks w WHERE {}",
