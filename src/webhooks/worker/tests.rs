@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER},
     routing::post,
 };
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sea_orm::{EntityTrait, Value};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -27,7 +28,7 @@ use crate::{
     presence::Presence,
     rest::{self, Rest},
     time::{DAY, HOUR, MINUTE, SECOND},
-    webhooks::{self, Change, New, Webhooks},
+    webhooks::{self, Change, New, Webhooks, schedule},
 };
 
 /// What a receiver was sent: the name in its path, `webhook-id`, and the message's content if it is one.
@@ -655,6 +656,102 @@ async fn what_a_node_that_died_had_still_to_send_is_sent_in_order_when_its_lease
         queue::work(&stage.worker.0.permit, i64::MAX).await.unwrap().to_recover,
         0
     );
+}
+
+/// What a node does that dies after it has recorded the first of what it took.
+async fn take_and_die(worker: &Worker, now: i64) {
+    let permit = &worker.0.permit;
+    let due = claim::due(permit, now, AT_ONCE).await.unwrap();
+    let leases = due.iter().map(|_| Uuid::new_v4()).collect();
+    for chain in permit.write(Claim { now, due, leases }).await.unwrap() {
+        let webhook = queue::webhooks(permit, &[chain[0].webhook_id]).await.unwrap().remove(0);
+        let lease = chain[0].lease.unwrap();
+        let taken = Taken::new(&worker.0, Arc::new(webhook), lease, now, Instant::now());
+        let answered = Answered {
+            status: Some(204),
+            ..Answered::default()
+        };
+        let record = Record {
+            webhook: chain[0].webhook_id,
+            subject: chain[0].subject_id,
+            what: What::Sent(worker.sent(&chain[0], None, answered, &taken)),
+            next: chain.get(1).map(|next| next.id),
+        };
+        worker.record(record, &taken).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_held_while_something_earlier_holds_it_back_and_no_longer_whatever_happens() {
+    for seed in 0..12 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let stage = Stage::new().await;
+        let receiver = Receiver::start(move |_, before| {
+            Answer::Status(if StdRng::seed_from_u64(before as u64).random_bool(0.4) {
+                500
+            } else {
+                204
+            })
+        })
+        .await;
+        let webhooks = [
+            stage.webhook(receiver.url("a")).await.id,
+            stage.webhook(receiver.url("b")).await.id,
+        ];
+        let rooms = [stage.room("lobby").await, stage.room("attic").await];
+        let permit = stage.permit().await;
+        let mut now = time::now();
+        for step in 0..40 {
+            match random.random_range(0..7) {
+                0 | 1 => stage.say(&rooms[random.random_range(0..2)], "something").await,
+                2 => {
+                    stage.worker.run_once(now).await.unwrap();
+                }
+                3 => now += [SECOND, LEASE, 6 * MINUTE, HOUR][random.random_range(0..4)],
+                4 => take_and_die(&stage.worker, now).await,
+                5 => {
+                    let rows = stage.deliveries().await;
+                    if !rows.is_empty() {
+                        // What is pending is refused.
+                        let row = &rows[random.random_range(0..rows.len())];
+                        let _ = webhooks::redeliver(&permit, row.id).await;
+                    }
+                }
+                _ => {
+                    let change = Change {
+                        url: None,
+                        events: Some(vec![EventKind::MessageNew]),
+                        is_active: None,
+                        secret: None,
+                    };
+                    let webhook = webhooks[random.random_range(0..2)];
+                    stage.webhooks.update(&permit, webhook, change).await.unwrap();
+                }
+            }
+            let rows = stage.deliveries().await;
+            for row in rows.iter().filter(|row| row.status == "pending" && row.lease.is_none()) {
+                let holds_back = |other: &&delivery::Model| {
+                    (other.webhook_id, other.subject_id) == (row.webhook_id, row.subject_id)
+                        && other.seq < row.seq
+                        && other.status == "pending"
+                        && other.attempts < schedule::HOLDS_BACK
+                };
+                let holder = rows.iter().find(holds_back);
+                assert_eq!(
+                    row.is_held,
+                    holder.is_some(),
+                    "seed {seed}, step {step}: {row:#?} {holder:#?}"
+                );
+            }
+        }
+        receiver.answer(|_, _| Answer::Status(204));
+        stage.worker.run_once(now + DAY).await.unwrap();
+        let rows = stage.deliveries().await;
+        assert!(
+            rows.iter().all(|row| row.status == "delivered"),
+            "seed {seed}: {rows:#?}"
+        );
+    }
 }
 
 #[tokio::test]
