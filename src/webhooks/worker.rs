@@ -17,7 +17,7 @@ use bytes::Bytes;
 use entity::{delivery, webhook};
 use futures_util::FutureExt;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, broadcast::error::TryRecvError},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -61,7 +61,8 @@ const SENT_WITHIN: Duration = Duration::from_secs(10);
 const MADE_AHEAD: Duration = Duration::from_millis(100);
 /// How long after it failed to record an attempt that is tried again.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// How many times as long as it took to make deliveries of some events it rests, where there are more of them.
+/// How many times as long as it took to make deliveries of some events it rests, where there are more of them and the doorbell
+/// rings.
 const RESTS: u32 = 6;
 /// How long to wait after somebody rang.
 const TOGETHER: Duration = Duration::from_millis(20);
@@ -116,8 +117,11 @@ impl Worker {
     /// Delivers until the server ends; then waits for what is on its way.
     pub async fn run(self, draining: CancellationToken) {
         let mut bell = self.0.gate.doorbell().listen();
-        let mut pace = Pace::sharing();
+        let mut pace = Pace::start();
         while !draining.is_cancelled() {
+            while !matches!(bell.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {
+                pace.heard();
+            }
             let found = match AssertUnwindSafe(self.start_due(time::now, &mut pace))
                 .catch_unwind()
                 .await
@@ -133,7 +137,7 @@ impl Worker {
                     Found::default()
                 }
             };
-            if found.has_started {
+            if found.has_started || (found.has_events && pace.is_due()) {
                 continue;
             }
             let mut look_at = match (found.has_events, self.0.gate.doorbell().is_up()) {
@@ -147,7 +151,10 @@ impl Worker {
                     () = self.0.done.notified() => break,
                     () = sleep_until(look_at) => break,
                     // What happens together is dispatched together.
-                    _ = bell.recv() => look_at = look_at.min(Instant::now() + TOGETHER),
+                    _ = bell.recv() => {
+                        pace.heard();
+                        look_at = look_at.min(Instant::now() + TOGETHER);
+                    }
                 }
             }
         }
@@ -164,7 +171,7 @@ impl Worker {
     pub async fn run_once(&self, now: i64) -> Result<usize> {
         let before = self.0.attempts.load(Ordering::Acquire);
         loop {
-            let found = self.start_due(|| now, &mut Pace::alone()).await?;
+            let found = self.start_due(|| now, &mut Pace::start()).await?;
             while self.0.sending.load(Ordering::Acquire) > 0 {
                 self.0.done.notified().await;
             }
@@ -183,8 +190,8 @@ impl Worker {
         let age = work.due_since.map_or(0, |since| (clock() - since).max(0));
         metrics::gauge!(QUEUE_AGE).set(age as f64 / 1_000.0);
         let mut found = Found::default();
-        let began = Instant::now();
-        if work.to_dispatch > 0 && pace.next <= began {
+        if work.to_dispatch > 0 && pace.is_due() {
+            let began = Instant::now();
             found.has_events = permit.write(Dispatch { now: clock() }).await?;
             pace.took(began.elapsed());
         } else if work.to_dispatch > 0 {
@@ -399,29 +406,31 @@ struct Found {
 /// When events become deliveries again.
 struct Pace {
     next: Instant,
-    /// How many times as long as it took it rests.
-    rests: u32,
+    /// When the doorbell rang last: somebody else is at work.
+    heard_at: Option<Instant>,
 }
 
 impl Pace {
-    /// Leaves room for others: who is far behind is so for longer, and those who chat meanwhile do not notice.
-    fn sharing() -> Self {
+    fn start() -> Self {
         Self {
             next: Instant::now(),
-            rests: RESTS,
+            heard_at: None,
         }
     }
 
-    /// Does not rest.
-    fn alone() -> Self {
-        Self {
-            next: Instant::now(),
-            rests: 0,
-        }
+    fn is_due(&self) -> bool {
+        self.next <= Instant::now()
     }
 
+    fn heard(&mut self) {
+        self.heard_at = Some(Instant::now());
+    }
+
+    /// Leaves room for others, if there are any: who is far behind is so for longer, and those who chat do not notice.
     fn took(&mut self, time: Duration) {
-        self.next = Instant::now() + time * self.rests;
+        let is_shared = self.heard_at.is_some_and(|at| at.elapsed() < LOOK_EVERY);
+        let rest = if is_shared { time * RESTS } else { Duration::ZERO };
+        self.next = Instant::now() + rest;
     }
 }
 
